@@ -1,0 +1,68 @@
+# Needs python3 (3.11 or newer) and make. `make demo` and `make test` set everything up by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-data test-browser test-compiler lint doctest docs check bench clean
+
+help:
+	@echo "make demo          compare the ways of continuing, on data that ships with scikit-learn (about 4 minutes)"
+	@echo "make test          the tests"
+	@echo "make test-slow     the long ones; also test-data (HARE_TORTOISE_DATA), test-browser (Chromium), test-compiler (C++)"
+	@echo "make check         ruff, mypy, the examples in docstrings, the documentation"
+	@echo "make docs          the documentation, into site/"
+	@echo "make bench         the benchmarks, into docs/benchmarks.md"
+	@echo "make clean         remove what the others made (the demo's results too)"
+
+setup: $(SETUP)
+
+$(SETUP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "python 3.11 or newer is needed; name it with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+demo: $(SETUP)
+	$(BIN)/hare-tortoise compare demo-warm-start demo-growing --out demo
+
+test: $(SETUP)
+	$(PYTEST)
+
+test-slow: $(SETUP)
+	$(PYTEST) -m slow
+
+test-data: $(SETUP)
+	$(PYTEST) -m data
+
+test-browser: $(SETUP)
+	$(PYTEST) -m browser
+
+test-compiler: $(SETUP)
+	$(PYTEST) -m compiler
+
+lint: $(SETUP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+doctest: $(SETUP)
+	$(PYTEST) --doctest-modules src
+
+docs: $(SETUP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+check: lint doctest docs
+
+bench: $(SETUP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) site dist demo runs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

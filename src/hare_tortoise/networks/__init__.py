@@ -1,0 +1,25 @@
+"""The networks of the papers: functions from an input shape and a number of outputs to a module.
+
+Each has a submodule `head`, the last layer or layers, and draws its weights from torch's global generator, so
+that `torch.manual_seed` fixes them. Every parameter belongs to a module with a `reset_parameters`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from hare_tortoise.networks.mlp import mlp as mlp
+from hare_tortoise.networks.resnet import resnet18 as resnet18
+from hare_tortoise.networks.vgg import vgg16 as vgg16
+from hare_tortoise.networks.vit import vit_tiny as vit_tiny
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "resnet18": resnet18,
+    "vgg16": vgg16,
+    "vit-tiny": vit_tiny,
+}
+
+__all__ = ["NETWORKS", "mlp", "resnet18", "vgg16", "vit_tiny"]

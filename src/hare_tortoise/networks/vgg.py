@@ -1,0 +1,68 @@
+"""VGG-16 with BatchNorm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from hare_tortoise.networks.layers import check_count, check_counts, check_image, dense_head
+
+_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class VGG16(nn.Module):
+    """`body` (five stages of 3×3 convolutions, each halving the image), flatten, `head`."""
+
+    def __init__(self, shape: tuple[int, int, int], outputs: int, head_hidden: Sequence[int]) -> None:
+        super().__init__()
+        channels, height, width = shape
+        stages: list[nn.Module] = []
+        for widths in _STAGES:
+            layers: list[nn.Module] = []
+            for next_channels in widths:
+                conv = nn.Conv2d(channels, next_channels, 3, padding=1)
+                layers += [conv, nn.BatchNorm2d(next_channels), nn.ReLU()]
+                channels = next_channels
+            stages.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
+        self.body = nn.Sequential(*stages, nn.Flatten())
+        shrunk = 2 ** len(_STAGES)
+        self.head = dense_head(channels * (height // shrunk) * (width // shrunk), head_hidden, outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (batch, channels, height, width) to (batch, outputs)."""
+        outputs: Tensor = self.head(self.body(inputs))
+        return outputs
+
+
+def vgg16(input_shape: Sequence[int], outputs: int, *, head_hidden: Sequence[int] = (1024, 1024)) -> VGG16:
+    """VGG-16 with BatchNorm and a dense head.
+
+    Thirteen 3×3 convolutions with bias, BatchNorm and ReLU in five stages, each ended by a 2×2 max-pool; the
+    features are flattened, not averaged. The paper's network for Tiny ImageNet, (3, 64, 64), is the default
+    (Simonyan & Zisserman, ICLR 2015; Lee et al., ICML 2024): 18,075,912 parameters at 200 outputs.
+
+    Args:
+        input_shape: (channels, height, width); height and width at least 32.
+        outputs: number of outputs, at least 1.
+        head_hidden: widths of the hidden layers (Linear, ReLU) of the head, each at least 1; may be empty.
+
+    Returns:
+        A module from (batch, channels, height, width) to (batch, outputs).
+
+    Raises:
+        ValueError: if a size is not an integer of at least 1, or `input_shape` is no image of at least 32×32.
+
+    Example:
+        >>> import torch
+        >>> network = vgg16((3, 32, 32), 10, head_hidden=())
+        >>> network(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+    shape = check_image("vgg16", input_shape)
+    if min(shape[1:]) < 2 ** len(_STAGES):
+        raise ValueError(
+            f"input_shape is {shape}; vgg16 halves the image five times and needs at least 32×32. "
+            "Enlarge or pad the images, or use resnet18"
+        )
+    return VGG16(shape, check_count("outputs", outputs), check_counts("head_hidden", head_hidden))

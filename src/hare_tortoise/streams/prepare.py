@@ -1,0 +1,96 @@
+"""From what is stored to what a network is given: applied to each batch on its device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """Inputs to float32 with mean 0 and standard deviation 1: `(inputs − mean) / std`.
+
+    Args:
+        mean: one number for each channel (dimension 1 of a batch), in the units of the stored inputs.
+        std: likewise, above 0.
+
+    Raises:
+        ValueError: lengths differ, or a number is not finite or a `std` not above 0.
+
+    Example:
+        >>> Normalise(mean=(2.0,), std=(4.0,))(torch.tensor([[[6, 2]]], dtype=torch.uint8))
+        tensor([[[1., 0.]]])
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    _ready: dict[tuple[torch.device, int], tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(
+                f"there are {len(self.mean)} means and {len(self.std)} stds: give one of each per channel"
+            )
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or not all(std > 0 for std in self.std):
+            raise ValueError(f"mean {self.mean} and std {self.std} must be finite, and each std above 0")
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """(N, C, …) of any dtype to float32, a new tensor."""
+        key = inputs.device, inputs.ndim
+        if key not in self._ready:
+            shape = (-1, *[1] * (inputs.ndim - 2))
+            mean = torch.tensor(self.mean, dtype=torch.float64)
+            std = torch.tensor(self.std, dtype=torch.float64)
+            self._ready[key] = tuple(  # type: ignore[assignment]
+                each.float().view(shape).to(inputs.device) for each in (1 / std, -mean / std)
+            )
+        scale, shift = self._ready[key]
+        return inputs.to(torch.float32, copy=True).mul_(scale).add_(shift)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"mean": self.mean, "std": self.std, "_ready": {}}
+
+    @classmethod
+    def of(cls, inputs: Tensor) -> Normalise:
+        """The statistics of `inputs` (N, C, …) over all but dimension 1, exact for uint8.
+
+        A channel that never changes is only shifted (its `std` is taken as 1).
+        """
+        dims = [0, *range(2, inputs.ndim)]
+        count = inputs.numel() // inputs.shape[1]
+        blocks = [inputs[start : start + 1024] for start in range(0, len(inputs), 1024)]
+        exact = torch.int64 if inputs.dtype == torch.uint8 else torch.float64
+        total = sum(block.sum(dims, dtype=exact) for block in blocks)
+        mean = torch.as_tensor(total).double() / count
+        squares = torch.zeros_like(mean)
+        for block in blocks:
+            centred = block.to(torch.float32 if block.dtype == torch.uint8 else torch.float64)
+            centred = centred - mean.to(centred.dtype).view(-1, *[1] * (inputs.ndim - 2))
+            squares += centred.square_().sum(dims, dtype=torch.float64)
+        std = (squares / count).sqrt()
+        std[std == 0] = 1.0
+        return cls(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """Inputs to float32 in other units: `inputs · scale`; uint8 images to [0, 1] by default.
+
+    Args:
+        scale: finite, not 0.
+
+    Example:
+        >>> Rescale()(torch.tensor([[0, 255]], dtype=torch.uint8))
+        tensor([[0., 1.]])
+    """
+
+    scale: float = 1 / 255
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Any shape and dtype to float32, a new tensor."""
+        return inputs.to(torch.float32, copy=True).mul_(self.scale)

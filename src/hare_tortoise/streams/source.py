@@ -1,0 +1,99 @@
+"""A source: one data set, split in what may be trained on and what is judged on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .examples import Prepare, TensorExamples
+from .stream import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One data set in memory, from which a scenario makes a stream.
+
+    Args:
+        name: what to call it.
+        train_inputs: (N, …), uint8 or float.
+        train_targets: (N,) int64 in [0, outputs) for classes; (N, outputs) float32 for numbers.
+        test_inputs: (M, …), alike.
+        test_targets: (M, …), alike.
+        outputs: number of classes, or of numbers to predict.
+        input_shape: the shape of one prepared input.
+        task: "classification" or "regression".
+        prepare: applied to each batch, of train and of test alike. None: nothing.
+
+    Raises:
+        ValueError: the parts do not fit together, or a label lies outside [0, outputs).
+
+    Example:
+        >>> x, y = torch.rand(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+        >>> Source("mine", x[:4], y[:4], x[4:], y[4:], outputs=3, input_shape=(2,)).task
+        'classification'
+    """
+
+    name: str
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+    outputs: int
+    input_shape: tuple[int, ...]
+    task: Task = "classification"
+    prepare: Prepare | None = None
+
+    def __post_init__(self) -> None:
+        for split, inputs, targets in self._splits():
+            if len(inputs) == 0 or len(inputs) != len(targets):
+                raise ValueError(
+                    f"{self.name}: {split} has {len(inputs)} inputs and {len(targets)} targets: "
+                    "give as many of each, at least one"
+                )
+            if tuple(inputs.shape[1:]) != tuple(self.train_inputs.shape[1:]):
+                raise ValueError(
+                    f"{self.name}: {split} inputs have the shape {tuple(inputs.shape[1:])}, those of train "
+                    f"{tuple(self.train_inputs.shape[1:])}: make them alike"
+                )
+            if self.task == "classification":
+                low, high = int(targets.min()), int(targets.max())
+                if targets.ndim != 1 or low < 0 or high >= self.outputs:
+                    raise ValueError(
+                        f"{self.name}: {split} labels of shape {tuple(targets.shape)} run from {low} to "
+                        f"{high}: give one per example, between 0 and {self.outputs - 1}"
+                    )
+
+    def _splits(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
+        return (
+            ("train", self.train_inputs, self.train_targets),
+            ("test", self.test_inputs, self.test_targets),
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over all arrays, their shapes and dtypes and how they are prepared, in hexadecimal."""
+        value = hashlib.sha256(f"{self.task} {self.outputs} {self.prepare!r}".encode())
+        for _, inputs, targets in self._splits():
+            for tensor in (inputs, targets):
+                value.update(f" {tensor.dtype} {tuple(tensor.shape)} ".encode())
+                value.update(tensor.cpu().contiguous().numpy().data)
+        return value.hexdigest()
+
+    @property
+    def test(self) -> TensorExamples:
+        """The test set as examples."""
+        return TensorExamples(self.test_inputs, self.test_targets, prepare=self.prepare)
+
+    def to(self, device: torch.device | str) -> Source:
+        """The same source with its tensors on `device`; itself if they are there already."""
+        moved = {
+            f"{split}_{kind}": tensor.to(device)
+            for split, inputs, targets in self._splits()
+            for kind, tensor in (("inputs", inputs), ("targets", targets))
+        }
+        same = all(moved[name] is getattr(self, name) for name in moved)
+        return self if same else replace(self, **moved)  # type: ignore[arg-type]

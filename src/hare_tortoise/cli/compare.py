@@ -1,0 +1,132 @@
+"""`hare-tortoise compare`: run recipes, print what came out, write the report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import tyro
+
+from hare_tortoise.cli import options
+
+if TYPE_CHECKING:
+    from hare_tortoise.lab.recipe import Recipe
+
+BASE = "demo-growing"
+OWN_OPTIONS = ("source", "scenario", "network", "methods", "budgets", "seeds")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Run methods on the same data, seeds and initial weights; print and draw what each keeps and costs."""
+
+    examples: ClassVar[str] = """\
+  hare-tortoise compare demo-warm-start demo-growing
+  hare-tortoise compare --source mine.npz --budgets 0.1,0.3,1 --set epochs=30
+  hare-tortoise compare --source photos/ --network my_models:build --scenario "growing(chunks=5)"
+  hare-tortoise compare --methods "from-scratch,warm-start,hare-tortoise(decay=0.99)+l2-init(strength=1e-3)"
+  hare-tortoise compare demo-growing --set epochs=20 lr=3e-4 --seeds 3 --out runs/quick
+
+What is finished is kept in the output folder: the same command again runs only what is missing."""
+
+    recipe: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[RECIPE ...]", help_behavior_hint="")
+    ] = ()
+    """Names of recipes (hare-tortoise recipes); without one, growing digits, changed by the options below."""
+    source: Annotated[str | None, *options.text("SOURCE")] = None
+    """The data: a name (hare-tortoise streams), an .npz file, or a folder of images."""
+    scenario: Annotated[str | None, *options.text("SCENARIO")] = None
+    """How the data arrives: "warm-start(first=0.5)", "growing(chunks=5)"."""
+    network: Annotated[str | None, *options.text("NETWORK")] = None
+    """The network: "mlp(hidden=(64, 64))", resnet18, or package.module:function of your own."""
+    methods: Annotated[str | None, *options.text("A,B,C+D")] = None
+    """What is compared (hare-tortoise methods): commas between, + composes, settings in parentheses."""
+    budgets: Annotated[str | None, *options.text("0.1,0.3,1")] = None
+    """Shares of the epochs that the recipe gives from scratch on each chunk."""
+    seeds: Annotated[int | None, *options.whole("N")] = None
+    """How many seeds; below 3 there are no intervals."""
+    set: Annotated[
+        tuple[tuple[str, ...], ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="NAME=VALUE ...", help_behavior_hint=""),
+    ] = ()
+    """Any other value of the recipe: epochs=20 lr=3e-4 precision=bfloat16."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs")
+    """Where runs, checkpoints and the report are kept."""
+    data_root: Annotated[Path | None, *options.folder("DIR")] = None
+    """Where known data sets lie; by default the environment variable HARE_TORTOISE_DATA."""
+    workers: Annotated[int | None, *options.whole("N")] = None
+    """Trials that run at the same time; by default as many as the machine has cores or devices for."""
+    margin: Annotated[float | None, *options.share("SHARE")] = None
+    """What may be lost where a method "reaches" from scratch; by default 0.01, one point of accuracy."""
+    quiet: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Show no progress."""
+
+    def run(self, written: Sequence[str]) -> int:
+        """Run, print, and say where the report is."""
+        from hare_tortoise.cli.show import show
+        from hare_tortoise.lab.run import run_recipes
+
+        outcome = run_recipes(
+            self.recipes(),
+            out=self.out,
+            data_root=self.data_root,
+            workers=self.workers,
+            margin=0.01 if self.margin is None else self.margin,
+            quiet=self.quiet,
+            command=shlex.join(["hare-tortoise", *written]),
+        )
+        return show(outcome)
+
+    def recipes(self) -> list[Recipe]:
+        """Give the recipes that were named, with the values that were given.
+
+        Raises:
+            ValueError: A name is not known, or a value is out of its range.
+        """
+        from hare_tortoise.lab.recipes import find_recipe
+
+        changes, settings = self.changes(), self.settings()
+        chosen = [find_recipe(name) for name in self.recipe or (BASE,)]
+        if not self.recipe and (changes or settings):
+            chosen = [chosen[0].replace(name="own", description="", scale="own", differences=())]
+        return [recipe.override(settings).replace(**changes) for recipe in chosen]
+
+    def changes(self) -> dict[str, Any]:
+        """Collect the values that have an option of their own."""
+        from hare_tortoise.lab.spec import split_list
+
+        given = {name: getattr(self, name) for name in OWN_OPTIONS}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if "methods" in changes:
+            changes["methods"] = split_list(changes["methods"])
+        if "budgets" in changes:
+            changes["budgets"] = tuple(_number(text) for text in split_list(changes["budgets"]))
+        return changes
+
+    def settings(self) -> dict[str, str]:
+        """Collect what was given by `--set`.
+
+        Raises:
+            ValueError: One of them is no `name=value`, or is given twice, be it by an option of its own.
+        """
+        settings: dict[str, str] = {}
+        for text in (text for group in self.set for text in group or ("",)):
+            name, equals, value = (part.strip() for part in text.partition("="))
+            name = name.replace("-", "_")
+            if not (equals and name and value):
+                raise ValueError(f"--set {text!r}: expected name=value, as in --set epochs=20")
+            if name in settings or (name in OWN_OPTIONS and getattr(self, name) is not None):
+                raise ValueError(f"--set {text!r}: {name} is given twice")
+            settings[name] = value
+        return settings
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--budgets: got {text!r}, expected numbers such as 0.1,0.3,1") from None

@@ -1,0 +1,33 @@
+"""`hare-tortoise report`: write the report again from finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+
+from hare_tortoise.cli import options
+
+
+@dataclass(frozen=True)
+class Report:
+    """Print the comparison of finished runs and write their report again. Nothing is trained."""
+
+    examples: ClassVar[str] = """\
+  hare-tortoise report runs
+  hare-tortoise report runs --margin 0.02"""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """The --out folder of a comparison."""
+    margin: Annotated[float | None, *options.share("SHARE")] = None
+    """What may be lost where a method "reaches" from scratch; by default as in the comparison."""
+
+    def run(self, written: Sequence[str]) -> int:
+        """Print, and say where the report is."""
+        from hare_tortoise.cli.show import show
+        from hare_tortoise.lab.run import report_runs
+
+        return show(report_runs(self.folder, margin=self.margin))

@@ -1,0 +1,66 @@
+"""How commands print: the outcome of a comparison, and lists of names with one line each."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hare_tortoise.lab.run import Outcome
+
+
+def show(outcome: Outcome) -> int:
+    """Print the tables, a sentence for each recipe, what failed, and last the path of the report."""
+    from rich.console import Console
+
+    from hare_tortoise.lab.table import sentence, table
+
+    console = Console()
+    for comparison in outcome.comparisons:
+        console.print(table(comparison))
+        console.print()
+    for comparison in outcome.comparisons:
+        console.print(sentence(comparison), highlight=False, markup=False, soft_wrap=True)
+    for failure in outcome.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    print(outcome.report)
+    return 1 if outcome.failures else 0
+
+
+def listing(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Print names, each with its line, wrapped to the width of the terminal."""
+    width = max(60, shutil.get_terminal_size((100, 24)).columns)
+    print(title)
+    for name, line in rows:
+        print(
+            textwrap.fill(
+                name, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+            )
+        )
+        print(textwrap.fill(line, width, initial_indent="      ", subsequent_indent="      "))
+    print()
+
+
+def with_settings(name: str, target: Callable[..., Any], hidden: Collection[str] = ()) -> str:
+    """Write a name with the settings that it takes and their defaults, as it is written in a comparison.
+
+    >>> def growing(source, *, chunks=10, seed=0): ...
+    >>> with_settings("growing", growing, hidden=("source", "seed"))
+    'growing(chunks=10)'
+    """
+    taken = []
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.name in hidden or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        required = parameter.default is parameter.empty
+        taken.append(f"{parameter.name}=…" if required else f"{parameter.name}={parameter.default!r}")
+    return f"{name}({', '.join(taken)})" if taken else name
+
+
+def first_line(thing: object) -> str:
+    """Give the first line of a docstring."""
+    return (inspect.getdoc(thing) or "").partition("\n")[0]

@@ -1,0 +1,133 @@
+"""The benchmarks run, take turns and judge their figures rightly; no speed is tested here."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pytest.importorskip("ema_pytorch", reason="the extra `bench` is not installed")
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import harness, run  # noqa: E402
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+EXPECTED = {
+    "averaging": {
+        "AveragedModel (get_ema_multi_avg_fn) / hare-tortoise": "at least 1",
+        "ema-pytorch / hare-tortoise": "at least 1",
+        "ema-pytorch (use_foreach) / hare-tortoise": "at least 1",
+        "loop of lerp_ / hare-tortoise": "at least 1",
+        "hare-tortoise / _foreach_lerp_ on ready lists": "at most 1.15",
+    },
+    "small_tensors": {
+        "AveragedModel (get_ema_avg_fn) / hare-tortoise": "at least 5",
+        "ema-pytorch (use_foreach) / hare-tortoise": "at least 1",
+    },
+    "throughput": {
+        "compare's loop / image folder, samples per second (2 threads)": "at least 3",
+        "compare's loop / bare loop, samples per second (2 threads)": "at least 0.9",
+    },
+    "memory": {"difference of the peaks / the tortoise's bytes": "at most 1.05"},
+}
+
+
+@pytest.mark.parametrize("name", run.SCRIPTS)
+def test_script_prints_a_table_and_writes_rows(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    done = call(f"benchmarks.{name}", "--quick", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    outcome = harness.read_outcome(path)
+    assert harness.table(outcome) in done.stdout
+    assert {row.what: row.target for row in outcome.rows if row.target} == EXPECTED[name]
+    assert all(row.value > 0 for row in outcome.rows if row.unit in ("ms", "MiB", "samples/s"))
+    assert len({row.what for row in outcome.rows}) == len(outcome.rows)
+    assert set(json.loads(path.read_text())) == {"title", "setting", "rows"}
+
+
+def test_wrong_use_is_answered_and_writes_nothing() -> None:
+    before = run.PAGE.read_text() if run.PAGE.exists() else None
+    unknown = call("benchmarks", "averages")
+    assert unknown.returncode == 2
+    assert "averages" in unknown.stderr
+    assert "small_tensors" in unknown.stderr
+    assert call("benchmarks", "--quick").returncode == 2
+    assert (run.PAGE.read_text() if run.PAGE.exists() else None) == before
+
+
+def test_candidates_take_turns_and_the_order_rotates() -> None:
+    order: list[str] = []
+    clock = itertools.count(1.0)
+
+    def candidate(name: str) -> float:
+        order.append(name)
+        return next(clock)
+
+    measured = harness.take_turns({name: lambda name=name: candidate(name) for name in "abc"}, rounds=3)  # type: ignore[misc]
+    assert "".join(order) == "abcbcacab"
+    assert measured == {"a": [1.0, 6.0, 8.0], "b": [2.0, 4.0, 9.0], "c": [3.0, 5.0, 7.0]}
+
+
+def test_each_candidate_is_called_as_often_in_every_round() -> None:
+    counts = {"a": 0, "b": 0}
+
+    def count(name: str) -> None:
+        counts[name] += 1
+
+    times = harness.alternate({name: lambda name=name: count(name) for name in counts}, rounds=4, calls=5)  # type: ignore[misc]
+    assert counts == {"a": 2 + 4 * 6, "b": 2 + 4 * 6}
+    assert [len(values) for values in times.values()] == [4, 4]
+    assert min(min(values) for values in times.values()) >= 0
+
+
+def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
+    row = harness.ratio_row("", [2.0, 40.0, 3.0, 8.0, 5.0], [1.0, 10.0, 3.0, 2.0, 1.0])
+    assert row.value == 4.0
+    assert row.spread == (2.0, 4.0)
+    assert harness.median_row("", [3.0, 1.0, 2.0], "ms").value == 2.0
+    assert harness.quartiles([1.0]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "at_most", "verdict"),
+    [
+        (1.0, None, None, ""),
+        (3.0, 3.0, None, "pass"),
+        (2.99, 3.0, None, "miss"),
+        (1.15, None, 1.15, "pass"),
+        (1.16, None, 1.15, "miss"),
+        (float("nan"), 3.0, None, "miss"),
+        (float("nan"), None, 1.15, "miss"),
+    ],
+)
+def test_verdicts(value: float, at_least: float | None, at_most: float | None, verdict: str) -> None:
+    row = harness.Row(what="", value=value, unit="x", at_least=at_least, at_most=at_most)
+    assert row.verdict == verdict
+
+
+def test_page_names_targets_machine_and_figures() -> None:
+    rows = [
+        harness.Row(what="slow / fast", value=4.0, unit="x", spread=(3.5, 4.5), at_least=5.0),
+        harness.Row(what="fast", value=1234.5, unit="ms"),
+    ]
+    page = run.page([harness.Outcome(title="A claim", setting="Two threads.", rows=rows)])
+    assert "| A claim: slow / fast | 4× | at least 5 | miss |" in page
+    assert "| slow / fast | 4× | 3.5 – 4.5 | at least 5 | miss |" in page
+    assert "| fast | 1,234 ms |  |  |  |" in page
+    assert "| torch |" in page
+    assert "| package ema-pytorch |" in page
+    assert "Two threads." in page

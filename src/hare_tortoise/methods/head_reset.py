@@ -1,0 +1,124 @@
+"""Head reset: a fresh last layer, the features kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .fresh import Fresh, check_drawable, check_fresh, draw_fresh
+from .method import Batches, Change, Loss, Method
+from .names import named_weights, unwrap, write
+from .sharding import reshard
+from .values import loaded_snapshot, snapshot
+
+To = Literal["fresh", "initial"]
+
+
+class HeadReset(Method):
+    """Reset the head at each arrival of data: `θ_head ← φ_head`, the rest stays as it is.
+
+    `φ` is a fresh draw, or with `to="initial"` what the head was when the method was built (the official code of
+    Hare & Tortoise). Parameters and buffers of the head are replaced, in place; a weight that the head shares
+    with another layer is replaced for both. The head of a chain's average is replaced by the same `φ_head`.
+
+    Args:
+        model: any network.
+        optimizer: its optimizer(s); the state is not touched. Build a new one, or chain with `OptimizerReset`.
+        head: name of the module to reset, e.g. `"head"` or `"classifier.2"`, without the prefixes of wrappers.
+        to: "fresh", drawn anew each time, or "initial".
+        fresh: builds a new network with the same names and shapes; None: `reset_parameters` of the modules.
+            It is called for fresh heads only.
+        seed: of the draws.
+
+    Raises:
+        ValueError: for a head that the model has not or that has no parameters, for another word in `to`; without
+            `fresh`, for parameters of the head that no `reset_parameters` initialises, by name; at `new_data()`, if
+            `fresh` builds another network.
+        TypeError: `fresh` is not a function.
+
+    References:
+        Nikishin et al., "The Primacy Bias in Deep Reinforcement Learning", ICML 2022, arXiv 2205.07802.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
+        >>> body, head = model[0].weight.detach().clone(), model[2].weight.detach().clone()
+        >>> HeadReset(model, head="2").new_data()
+        >>> bool((model[0].weight == body).all()), bool((model[2].weight == head).any())
+        (True, False)
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"fresh", "head"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        *,
+        head: str,
+        to: To = "fresh",
+        fresh: Fresh | None = None,
+        seed: int = 0,
+    ) -> None:
+        if to not in get_args(To):
+            raise ValueError(f'to is {to!r}, expected "fresh" or "initial"')
+        names = _names_of(model, head)
+        if to == "fresh":
+            check_drawable(model, fresh, names)
+        else:
+            check_fresh(fresh)
+        super().__init__(model, optimizer, seed=seed)
+        self.head = head
+        self.to = to
+        self.fresh = fresh
+        self.theta0 = snapshot(model, names) if to == "initial" else {}
+
+    def new_data(
+        self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
+    ) -> None:
+        """Reset the head."""
+        reshard(self.model)
+        phi = self._values()
+
+        def apply(weights: Mapping[str, Tensor]) -> None:
+            for name in phi.keys() & weights.keys():
+                write(weights[name], phi[name])
+
+        apply(named_weights(self.model))
+        self.changed(Change(apply))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state; the initial head is a part of it."""
+        return super().state_dict() | {"theta0": dict(self.theta0)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a saved state, the initial head included."""
+        theta0 = loaded_snapshot(self.theta0, state["theta0"])
+        super().load_state_dict(state)
+        self.theta0 = theta0
+
+    def _values(self) -> Mapping[str, Tensor]:
+        if self.to == "initial":
+            return self.theta0
+        return draw_fresh(self.model, self.fresh, self.generator, only=_names_of(self.model, self.head))
+
+
+def _names_of(model: nn.Module, head: str) -> list[str]:
+    """Canonical names of the weights of a module that is named by its path."""
+    module = unwrap(model)
+    for part in head.split("."):
+        children = dict(module.named_children())
+        if part not in children:
+            raise ValueError(
+                f"head is {head!r}, but the model has no such module; where {part!r} was looked for there are: "
+                f"{', '.join(children) or 'no modules'}"
+            )
+        module = unwrap(children[part])
+    reshard(model)
+    own = set(map(id, named_weights(module).values()))
+    names = [name for name, tensor in named_weights(model).items() if id(tensor) in own]
+    if not names:
+        raise ValueError(f"head is {head!r}, a module without parameters; name the last layer that has some")
+    return names

@@ -1,0 +1,124 @@
+"""Shrink & Perturb: move part of the way to a fresh network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .fresh import Fresh, check_drawable, check_fresh, draw_fresh
+from .method import Batches, Change, Loss, Method
+from .names import local, named_weights
+from .sharding import reshard
+from .values import loaded_snapshot, share, snapshot
+
+Noise = Literal["fresh", "initial"]
+
+
+class ShrinkPerturb(Method):
+    """Shrink the weights and add noise at each arrival of data: `θ ← shrink·θ + perturb·φ`.
+
+    `φ` are the weights of a freshly initialised network (Ash and Adams), so that each tensor has noise of its own
+    scale, or with `noise="initial"` always the same, those that the model had when the method was built: with
+    `perturb = 1 − shrink` this is the convex form used beside Hare & Tortoise networks. All parameters that
+    require a gradient take part. Buffers stay: the running statistics of a BatchNorm are renewed by training.
+    The average of a chain is moved by the same equation with the same `φ`.
+
+    Args:
+        model: any network.
+        optimizer: its optimizer(s); the state is not touched.
+        shrink: factor of the old weights, from 0 to 1.
+        perturb: factor of the noise, finite and at least 0. `shrink=1, perturb=0` changes nothing.
+        noise: "fresh", drawn anew each time, or "initial".
+        fresh: builds a new network with the same names and shapes; None: `reset_parameters` of each module. It is
+            called for fresh noise only.
+        seed: of the draws.
+
+    Raises:
+        ValueError: for a factor out of its range or another word for the noise; without `fresh`, for parameters
+            that no `reset_parameters` initialises, by name; at `new_data()`, if `fresh` builds another network.
+        TypeError: `fresh` is not a function.
+
+    References:
+        Ash and Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020.
+
+    Example:
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> method = ShrinkPerturb(model, shrink=0.5, perturb=0.5, noise="initial")
+        >>> start = model.weight.item()
+        >>> _ = model.weight.data.add_(2.0)
+        >>> method.new_data()
+        >>> round(model.weight.item() - start, 6)
+        1.0
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"fresh"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        *,
+        shrink: float = 0.2,
+        perturb: float = 0.8,
+        noise: Noise = "fresh",
+        fresh: Fresh | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= shrink <= 1:
+            raise ValueError(
+                f"shrink is {shrink}, expected a number from 0 to 1: the share of θ that is kept"
+            )
+        if not (math.isfinite(perturb) and perturb >= 0):
+            raise ValueError(f"perturb is {perturb}, expected a finite number of at least 0")
+        if noise not in get_args(Noise):
+            raise ValueError(f'noise is {noise!r}, expected "fresh" or "initial"')
+        if noise == "fresh":
+            check_drawable(model, fresh, _trained(model))
+        else:
+            check_fresh(fresh)
+        super().__init__(model, optimizer, seed=seed)
+        self.shrink, self.perturb = shrink, perturb
+        self.noise = noise
+        self.fresh = fresh
+        self.theta0 = snapshot(model, _trained(model)) if noise == "initial" else {}
+
+    def new_data(
+        self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
+    ) -> None:
+        """Shrink the weights and add the noise."""
+        reshard(self.model)
+        phi = self._noise()
+
+        @torch.no_grad()
+        def apply(weights: Mapping[str, Tensor]) -> None:
+            for name in phi.keys() & weights.keys():
+                theta, noise = local(weights[name]), share(weights[name], phi[name])
+                theta.copy_(self.shrink * theta.to(noise.dtype) + self.perturb * noise)
+
+        apply(named_weights(self.model))
+        self.changed(Change(apply))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state; `θ0` is a part of it."""
+        return super().state_dict() | {"theta0": dict(self.theta0)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a saved state, `θ0` included."""
+        theta0 = loaded_snapshot(self.theta0, state["theta0"])
+        super().load_state_dict(state)
+        self.theta0 = theta0
+
+    def _noise(self) -> Mapping[str, Tensor]:
+        if self.noise == "initial":
+            return self.theta0
+        return draw_fresh(self.model, self.fresh, self.generator, only=_trained(self.model))
+
+
+def _trained(model: nn.Module) -> list[str]:
+    """Canonical names of the parameters that require a gradient."""
+    return [name for name, tensor in named_weights(model).items() if tensor.requires_grad]

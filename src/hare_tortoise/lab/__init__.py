@@ -1,0 +1,1 @@
+"""The laboratory: recipes, trials, the run store, comparisons and reports."""

@@ -1,0 +1,128 @@
+"""What a recipe does at a budget: epochs, steps, warm-up, learning rate, resets and settings, before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.registry import GIVEN, METHODS, find, settings_of
+from hare_tortoise.lab.spec import Call, parse_sum
+from hare_tortoise.methods import Schedule
+
+
+@dataclass(frozen=True)
+class ChunkPlan:
+    """The steps of one chunk.
+
+    Args:
+        samples: rows of the chunk.
+        epochs: passes over them.
+        steps_per_epoch: optimizer steps of one pass.
+        warmup_steps: steps over which the learning rate rises.
+        lr: learning rate after them.
+        reset_epochs: every so many epochs the paper's schedule resets the hare; None: never.
+    """
+
+    samples: int
+    epochs: int
+    steps_per_epoch: int
+    warmup_steps: int
+    lr: float
+    reset_epochs: int | None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the chunk."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def reset_steps(self) -> list[int]:
+        """Steps of the chunk after which the paper's schedule resets: after the epochs 0, k, 2k and so on."""
+        if self.reset_epochs is None:
+            return []
+        return [(epoch + 1) * self.steps_per_epoch for epoch in range(0, self.epochs, self.reset_epochs)]
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of a step of the chunk, counted from 0: ``lr · min(1, step / warmup_steps)``."""
+        return self.lr * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.lr
+
+
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """Count the batches of a pass: the last may be smaller, but one of a single sample is merged.
+
+    Example:
+        >>> steps_per_epoch(5000, 256), steps_per_epoch(129, 64)
+        (20, 2)
+    """
+    full, rest = divmod(samples, batch_size)
+    return max(1, full + (rest > 1 or (rest == 1 and full == 0)))
+
+
+def plan(recipe: Recipe, budget: float, chunk_samples: Sequence[int]) -> tuple[ChunkPlan, ...]:
+    """Lay out a recipe at a budget over chunks of the given sizes.
+
+    Raises:
+        ValueError: The recipe names epochs for another number of chunks.
+    """
+    epochs = recipe.epochs if isinstance(recipe.epochs, tuple) else (recipe.epochs,) * len(chunk_samples)
+    if len(epochs) != len(chunk_samples):
+        raise ValueError(
+            f"recipe value epochs: got {recipe.epochs}, expected {len(chunk_samples)} numbers, one for each chunk"
+        )
+    resets = None if recipe.reset_epochs is None else max(1, round(recipe.reset_epochs * budget))
+    plans = []
+    for samples, passes in zip(chunk_samples, epochs, strict=True):
+        scaled, per_epoch = max(1, round(passes * budget)), steps_per_epoch(samples, recipe.batch_size)
+        warmup_steps = int(recipe.warmup * scaled * per_epoch)
+        plans.append(ChunkPlan(samples, scaled, per_epoch, warmup_steps, recipe.lr, resets))
+    return tuple(plans)
+
+
+def scaled_settings(call: Call, budget: float) -> dict[str, Any]:
+    """Give the settings of a method at a budget, with what it counts in steps scaled, defaults too.
+
+    A decay keeps its horizon as a share of the run: ``1/(1 − decay)`` steps become ``budget/(1 − decay)``, at least
+    one. An interval is multiplied by the budget, at least one step. A schedule scales itself.
+
+    Example:
+        >>> from hare_tortoise.lab.spec import parse
+        >>> scaled_settings(parse("hare-tortoise(decay=0.99, reset_every=100)"), 0.1)
+        {'decay': 0.9, 'reset_every': 10}
+        >>> scaled_settings(parse("l2-init(strength=0.01)"), 0.1)
+        {'strength': 0.01}
+    """
+    kind = find("method", call, METHODS)
+    settings = settings_of("method", call, kind, given=GIVEN)
+    if budget == 1:
+        return settings
+    parameters = inspect.signature(kind).parameters
+    for name, unit in kind.in_steps.items():
+        value = settings.get(name, parameters[name].default)
+        if isinstance(value, Schedule):
+            settings[name] = value.scaled(budget)
+        elif value is not None:
+            settings[name] = _scale(value, unit, budget)
+    return settings
+
+
+def method_at(method: str, budget: float) -> str:
+    """Write a composition with the values used at a budget, as the report shows them.
+
+    Example:
+        >>> method_at("from-scratch+ema(decay=0.99)", 0.5)
+        'from-scratch+ema(decay=0.98)'
+    """
+    written = []
+    for call in parse_sum(method):
+        inside = ", ".join(f"{name}={value}" for name, value in scaled_settings(call, budget).items())
+        written.append(f"{call.name}({inside})" if inside else call.name)
+    return "+".join(written)
+
+
+def _scale(value: float, unit: str, budget: float) -> float:
+    if unit == "interval":
+        return max(1, round(value * budget))
+    return max(0.0, round(1 - (1 - value) / budget, 12))

@@ -1,0 +1,244 @@
+"""From recipes to a report: run what is missing, compare, write."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import hare_tortoise
+from hare_tortoise.lab import files
+from hare_tortoise.lab.building import build, build_optimizer, build_stream, cached_source
+from hare_tortoise.lab.comparison import Comparison, compare
+from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
+from hare_tortoise.lab.plan import ChunkPlan, plan
+from hare_tortoise.lab.progress import display
+from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.report import write_report
+from hare_tortoise.lab.store import Store
+from hare_tortoise.lab.trial import Engine, Result, Trial, identity, run_name, trials
+from hare_tortoise.lab.worker import Task
+
+MARGIN = 0.01
+
+Plans = dict[float, tuple[ChunkPlan, ...]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command came to.
+
+    Args:
+        comparisons: one for each recipe.
+        failures: a line for each trial without a whole result.
+        report: the HTML file.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    failures: tuple[str, ...]
+    report: Path
+
+
+def run_recipes(
+    recipes: Sequence[Recipe],
+    *,
+    out: Path,
+    data_root: Path | None = None,
+    workers: int | None = None,
+    threads: int = 1,
+    device: str | None = None,
+    margin: float = MARGIN,
+    quiet: bool = False,
+    command: str = "",
+    checkpoint_every: float = 20.0,
+) -> Outcome:
+    """Run what is missing of some recipes, compare and write the report.
+
+    Args:
+        recipes: the experiments; each name once.
+        out: where runs and the report are kept.
+        data_root: folder of known data sets; also the environment variable HARE_TORTOISE_DATA.
+        workers: trials at the same time; None: one for each core, on a GPU one; 0: in this process.
+        threads: of torch in each trial. A result depends on it in its last bits.
+        device: ``cpu``, ``cuda`` or ``mps``; None: the GPU if there is one.
+        margin: what may be lost where a method reaches from scratch, as a share.
+        quiet: show no progress.
+        command: what the user wrote, for the report.
+        checkpoint_every: seconds between checkpoints.
+
+    Raises:
+        ValueError: Something that a recipe names is not there or does not fit the rest; nothing has run then.
+    """
+    names = [recipe.name for recipe in recipes]
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"recipes: got {names}, expected one or more, each once")
+    engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
+    store = Store(out)
+    plans = {recipe.name: check(recipe, data_root) for recipe in recipes}
+    wanted = [trial for recipe in recipes for trial in trials(recipe)]
+    identities = _identities(wanted, data_root, engine)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_index(out, recipes, plans, wanted, identities, margin=margin, command=command)
+    results = [store.result(trial, run_name(known)) for trial, known in zip(wanted, identities, strict=True)]
+    missing = [index for index, result in enumerate(results) if result is None]
+    tasks = [Task(wanted[i], identities[i], out, data_root, engine, checkpoint_every) for i in missing]
+    samples = [_samples(plans[wanted[i].recipe.name][wanted[i].budget]) for i in missing]
+    if tasks:
+        with display([wanted[i] for i in missing], samples, len(wanted) - len(missing), quiet=quiet) as shown:
+            for run, differs in store.changed([identities[i] for i in missing]):
+                shown.note(
+                    0, f"run {run} was done with other {differs}: it is not used, the trial is done again"
+                )
+            done = _executor(workers, engine, len(tasks)).run(tasks, shown)
+        for index, result in zip(missing, done, strict=True):
+            results[index] = result
+    return _conclude(
+        recipes,
+        plans,
+        list(zip(wanted, results, strict=True)),
+        out=out,
+        margin=margin,
+        command=command,
+        made_with=versions(),
+    )
+
+
+def report_runs(folder: Path, *, margin: float | None = None) -> Outcome:
+    """Compare again and write the report of the last command in a folder; nothing is trained.
+
+    Raises:
+        ValueError: The folder holds no comparison, or none of its trials is finished.
+    """
+    path = folder / "comparison.json"
+    if not path.exists():
+        raise ValueError(f"{folder} holds no comparison.json; give the --out folder of a comparison")
+    index = files.read_json(path)
+    recipes = [Recipe.from_json(content) for content in index["recipes"]]
+    by_name = {recipe.name: recipe for recipe in recipes}
+    store = Store(folder)
+    wanted = [Trial(by_name[t["recipe"]], t["method"], t["budget"], t["seed"]) for t in index["trials"]]
+    results = [
+        store.result(trial, entry["run"]) for trial, entry in zip(wanted, index["trials"], strict=True)
+    ]
+    if not any(results):
+        raise ValueError(f"{folder} holds no finished run; run the comparison first: {index['command']}")
+    return _conclude(
+        recipes,
+        {name: _read_plans(content) for name, content in index["plans"].items()},
+        list(zip(wanted, results, strict=True)),
+        out=folder,
+        margin=index["margin"] if margin is None else margin,
+        command=index["command"],
+        made_with=index["versions"],
+    )
+
+
+def check(recipe: Recipe, root: Path | None = None) -> Plans:
+    """Build everything that a recipe names, once, and lay out its steps at each budget.
+
+    Raises:
+        ValueError: Something is not there, or does not fit the rest.
+    """
+    source = cached_source(recipe.source, root)
+    stream = build_stream(recipe, source, 0)
+    sizes = [len(chunk.train) for chunk in stream]
+    for method in recipe.methods:
+        setup = build(Trial(recipe, method, recipe.budgets[0], 0), root=root)
+        build_optimizer(recipe, setup.parameters)
+    return {budget: plan(recipe, budget, sizes) for budget in recipe.budgets}
+
+
+def _samples(plans: Sequence[ChunkPlan]) -> int:
+    return sum(chunk.samples * chunk.epochs for chunk in plans)
+
+
+def _identities(wanted: Sequence[Trial], root: Path | None, engine: Engine) -> list[dict[str, Any]]:
+    digests = {source: cached_source(source, root).digest for source in {t.recipe.source for t in wanted}}
+    return [identity(trial, digests[trial.recipe.source], engine) for trial in wanted]
+
+
+def _executor(workers: int | None, engine: Engine, tasks: int) -> Executor:
+    if workers == 0:
+        return Inline()
+    if workers is None:
+        workers = max(1, cores() // engine.threads) if engine.device == "cpu" else 1
+    return Processes(min(workers, tasks))
+
+
+def _write_index(
+    out: Path,
+    recipes: Sequence[Recipe],
+    plans: Mapping[str, Plans],
+    wanted: Sequence[Trial],
+    identities: Sequence[Mapping[str, Any]],
+    *,
+    margin: float,
+    command: str,
+) -> None:
+    """Write what `report_runs` needs to find the trials of this command again."""
+    entries = [
+        {
+            "recipe": t.recipe.name,
+            "method": t.method,
+            "budget": t.budget,
+            "seed": t.seed,
+            "run": run_name(known),
+        }
+        for t, known in zip(wanted, identities, strict=True)
+    ]
+    content = {
+        "recipes": [recipe.to_json() for recipe in recipes],
+        "plans": {name: [[b, [asdict(p) for p in ps]] for b, ps in of.items()] for name, of in plans.items()},
+        "trials": entries,
+        "margin": margin,
+        "command": command,
+        "versions": versions(),
+    }
+    files.write_json(out / "comparison.json", content)
+
+
+def _read_plans(content: Sequence[tuple[float, Sequence[Mapping[str, Any]]]]) -> Plans:
+    return {budget: tuple(ChunkPlan(**chunk) for chunk in chunks) for budget, chunks in content}
+
+
+def versions() -> dict[str, str]:
+    """Name what the results were made with."""
+    return {
+        "hare-tortoise": hare_tortoise.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _conclude(
+    recipes: Sequence[Recipe],
+    plans: Mapping[str, Plans],
+    outcomes: Sequence[tuple[Trial, Result | None]],
+    *,
+    out: Path,
+    margin: float,
+    command: str,
+    made_with: dict[str, str],
+) -> Outcome:
+    """Compare, and write the report."""
+    results = [result for _, result in outcomes if result is not None]
+    of = {recipe.name: [result for result in results if result.recipe == recipe.name] for recipe in recipes}
+    shown = [recipe for recipe in recipes if of[recipe.name]]
+    comparisons = tuple(compare(recipe, of[recipe.name], margin=margin) for recipe in shown)
+    report = out / "report.html"
+    if shown:
+        write_report(comparisons, shown, results, report, command=command, versions=made_with)
+    return Outcome(comparisons, tuple(_failures(outcomes)), report)
+
+
+def _failures(outcomes: Sequence[tuple[Trial, Result | None]]) -> Iterator[str]:
+    for trial, result in outcomes:
+        if result is None:
+            yield f"{trial.label}: no result; the same command tries again"
+        elif result.failure is not None:
+            yield f"{trial.label}: {result.failure}"

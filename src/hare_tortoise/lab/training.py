@@ -1,0 +1,268 @@
+"""The training of one trial: chunk after chunk, checkpointed, bit-identical however often it is interrupted.
+
+Each evaluation is a row:
+
+| key | what |
+|---|---|
+| ``chunk``, ``chunk_name``, ``epoch``, ``step`` | where: epoch and step are counted within the chunk, from 1 |
+| ``last`` | whether it is the last evaluation of its chunk |
+| ``samples`` | samples processed by gradient steps so far, over all chunks |
+| ``seconds`` | wall-clock seconds of training so far, evaluation apart |
+| ``test_accuracy`` | of the deployed network on the chunk's test set, 0 … 1; ``validation_accuracy`` likewise |
+| ``hare_test_accuracy``, ``tortoise_test_accuracy`` | of the trained network; of the average (None if there is none) |
+| ``train_accuracy``, ``hare_train_accuracy`` | on the chunk's training rows as they were trained on, noise included |
+| ``train_loss`` | mean over the steps of the last epoch, penalties included |
+| ``tests`` | accuracies of the deployed network on every test set of the chunk, by name |
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 the field's name for it
+
+from hare_tortoise.lab.building import Setup, build_optimizer
+from hare_tortoise.lab.evaluation import evaluate
+from hare_tortoise.lab.plan import ChunkPlan
+from hare_tortoise.lab.store import Run
+from hare_tortoise.lab.trial import Row, derive_seed
+from hare_tortoise.streams import Chunk
+
+# losses stay on the device and are read once in so many steps
+READ_EVERY = 100
+
+
+class DivergedError(RuntimeError):
+    """The loss of a trial was not finite."""
+
+
+class StoppedError(RuntimeError):
+    """The trial was asked to stop; its checkpoint is written."""
+
+
+@dataclass
+class Position:
+    """Where a trial is, and what it has measured."""
+
+    chunk: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is reported while a trial runs.
+
+    Args:
+        chunk: the chunk in training, from 0.
+        chunks: of the stream.
+        samples: processed so far.
+        accuracy: the latest test accuracy of the deployed network, None before the first evaluation.
+    """
+
+    chunk: int
+    chunks: int
+    samples: int
+    accuracy: float | None
+
+
+class Training:
+    """One trial in training.
+
+    Args:
+        setup: the trial with everything built: network, method, stream, plan.
+        run: where checkpoints go; None: nowhere.
+        checkpoint_every: seconds between checkpoints.
+        report_every: seconds between reports.
+        report: is told where the training is; returns True to stop it.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        run: Run | None = None,
+        *,
+        checkpoint_every: float = 20.0,
+        report_every: float = 0.5,
+        report: Callable[[Moment], bool] = lambda _: False,
+    ) -> None:
+        self.setup, self.run, self.report = setup, run, report
+        self.model, self.method, self.recipe = setup.model, setup.method, setup.trial.recipe
+        self.forward: Callable[..., Any] = torch.compile(self.model) if self.recipe.compile else self.model
+        self.checkpoint_every, self.report_every = checkpoint_every, report_every
+        self.checkpoint_due = time.perf_counter() + checkpoint_every
+        self.report_due = time.perf_counter() + report_every
+        self.position = Position()
+        self.losses = torch.zeros(READ_EVERY, device=setup.device)
+        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=setup.device)
+        self.optimizer: torch.optim.Optimizer | None = None
+        self._load()
+
+    def finish(self) -> list[Row]:
+        """Train to the end of the stream and give the rows.
+
+        Raises:
+            DivergedError: The loss was not finite; the last finite checkpoint is kept.
+            StoppedError: `report` asked for it.
+        """
+        place = self.position
+        while place.chunk < len(self.setup.stream):
+            chunk, chunk_plan = self.setup.chunk(place.chunk), self.setup.plan[place.chunk]
+            if self.optimizer is None:
+                self._begin(chunk, chunk_plan)
+            while place.epoch < chunk_plan.epochs:
+                self._epoch(chunk, chunk_plan)
+            self.optimizer = None
+            place.chunk, place.epoch, place.step = place.chunk + 1, 0, 0
+            if place.chunk == len(self.setup.stream):
+                self._save({"deployed": self.method.deployed.state_dict()})
+        return place.rows
+
+    def _begin(self, chunk: Chunk, chunk_plan: ChunkPlan) -> None:
+        if self.position.chunk > 0:
+            batches = chunk.train.batches(self.recipe.batch_size, generator=self._generator("new data"))
+            self.method.new_data(batches, loss=F.cross_entropy, steps=chunk_plan.steps)
+        self.optimizer = build_optimizer(self.recipe, self.setup.parameters)
+        self.method.attach(self.optimizer)
+
+    def _epoch(self, chunk: Chunk, chunk_plan: ChunkPlan) -> None:
+        """Train what is left of an epoch, then do what is due at its end."""
+        place, since = self.position, time.perf_counter()
+        self.model.train()
+        for inputs, targets in self._batches(chunk):
+            self._step(inputs, targets, chunk_plan.learning_rate(place.step))
+            if place.step % READ_EVERY == 0:
+                self._check_losses()
+            now = time.perf_counter()
+            if now >= self.checkpoint_due or now >= self.report_due:
+                place.seconds += now - since
+                self._pause(now)
+                since = time.perf_counter()
+        place.seconds += time.perf_counter() - since
+        place.epoch, place.batch = place.epoch + 1, 0
+        if chunk_plan.reset_epochs is not None and (place.epoch - 1) % chunk_plan.reset_epochs == 0:
+            for pair in self.setup.resettable:
+                pair.reset()
+        last, every = place.epoch == chunk_plan.epochs, self.recipe.evaluate_every
+        if last or (every is not None and place.epoch % every == 0):
+            self._check_losses()
+            row = self._where(chunk, last) | {
+                "train_loss": float(self.epoch_loss) / chunk_plan.steps_per_epoch
+            }
+            place.rows.append(row | evaluate(self.setup, chunk))
+        self.epoch_loss.zero_()
+
+    def _batches(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = self._generator("order", self.position.epoch)
+        batches = chunk.train.batches(self.recipe.batch_size, generator=generator, augment=self.setup.augment)
+        return itertools.islice(batches, self.position.batch, None)
+
+    def _generator(self, *purpose: str | int) -> torch.Generator:
+        return torch.Generator().manual_seed(
+            derive_seed(self.setup.trial.seed, self.position.chunk, *purpose)
+        )
+
+    def _step(self, inputs: Tensor, targets: Tensor, lr: float) -> None:
+        place, optimizer = self.position, self.optimizer
+        assert optimizer is not None
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad(set_to_none=True)
+        with self.setup.autocast():
+            outputs = self.forward(inputs)
+            loss = F.cross_entropy(outputs, targets)
+        if self.method.adds_penalty:
+            loss = loss + self.method.penalty(inputs, outputs, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.setup.parameters, self.recipe.clip_norm)
+        optimizer.step()
+        self.losses[place.step % READ_EVERY] = loss.detach()
+        self.epoch_loss.add_(loss.detach())
+        place.step, place.batch, place.samples = place.step + 1, place.batch + 1, place.samples + len(targets)
+
+    def _check_losses(self) -> None:
+        """Read the losses since the last reading; the first that is not finite ends the trial."""
+        count = self.position.step % READ_EVERY or min(self.position.step, READ_EVERY)
+        losses = self.losses[:count].cpu()
+        bad = (~torch.isfinite(losses)).nonzero()
+        if len(bad):
+            place = int(bad[0])
+            raise DivergedError(
+                f"the loss was {float(losses[place])} at step {self.position.step - count + place + 1} of chunk "
+                f"{self.position.chunk + 1}; try a lower lr, a longer warmup or a tighter clip_norm"
+            )
+
+    def _pause(self, now: float) -> None:
+        stop = False
+        if now >= self.report_due:
+            self.report_due = now + self.report_every
+            place = self.position
+            accuracy = place.rows[-1]["test_accuracy"] if place.rows else None
+            stop = self.report(Moment(place.chunk, len(self.setup.stream), place.samples, accuracy))
+        if stop or now >= self.checkpoint_due:
+            self._check_losses()
+            self._checkpoint()
+        if stop:
+            raise StoppedError("stopped on request; the checkpoint is written")
+
+    def _where(self, chunk: Chunk, last: bool) -> Row:
+        place = self.position
+        return {
+            "chunk": place.chunk,
+            "chunk_name": chunk.name,
+            "epoch": place.epoch,
+            "step": place.step,
+            "samples": place.samples,
+            "seconds": place.seconds,
+            "last": last,
+        }
+
+    def _checkpoint(self) -> None:
+        assert self.optimizer is not None
+        self._save(
+            {
+                "model": self.model.state_dict(),
+                "method": self.method.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "losses": self.losses,
+                "epoch_loss": self.epoch_loss,
+                "random": torch.get_rng_state(),
+                "cuda_random": torch.cuda.get_rng_state() if self.setup.device.type == "cuda" else None,
+                "deployed": self.method.deployed.state_dict(),
+            }
+        )
+
+    def _save(self, content: dict[str, Any]) -> None:
+        if self.run is not None:
+            self.run.save({"position": asdict(self.position), **content})
+        self.checkpoint_due = time.perf_counter() + self.checkpoint_every
+
+    def _load(self) -> None:
+        content = self.run.load() if self.run is not None else None
+        if content is None:
+            torch.manual_seed(derive_seed(self.setup.trial.seed, "training"))
+            return
+        self.position = Position(**content["position"])
+        if self.position.chunk == len(self.setup.stream):
+            return
+        self.model.load_state_dict(content["model"])
+        self.optimizer = build_optimizer(self.recipe, self.setup.parameters)
+        self.method.attach(self.optimizer)
+        self.method.load_state_dict(content["method"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.losses.copy_(content["losses"])
+        self.epoch_loss.copy_(content["epoch_loss"])
+        torch.set_rng_state(content["random"])
+        if content["cuda_random"] is not None:
+            torch.cuda.set_rng_state(content["cuda_random"])

@@ -1,0 +1,109 @@
+"""One trial from its identity to its result, and the process that does one after the other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hare_tortoise.lab import files
+from hare_tortoise.lab.building import build
+from hare_tortoise.lab.store import Store
+from hare_tortoise.lab.training import DivergedError, Moment, StoppedError, Training
+from hare_tortoise.lab.trial import Engine, Result, Trial
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial to run, and how.
+
+    Args:
+        trial: what to run.
+        identity: what its result depends on; names its folder.
+        out: folder of the store.
+        root: folder of known data sets.
+        engine: device and threads.
+        checkpoint_every: seconds between checkpoints.
+    """
+
+    trial: Trial
+    identity: dict[str, Any]
+    out: Path
+    root: Path | None
+    engine: Engine
+    checkpoint_every: float = 20.0
+
+
+def run_task(
+    task: Task,
+    *,
+    report: Callable[[Moment], bool] = lambda _: False,
+    note: Callable[[str], None] = lambda _: None,
+) -> Result:
+    """Run a trial, or what is left of it, or only read its result.
+
+    Args:
+        task: what to run.
+        report: is told twice a second where it is; returns True to stop it.
+        note: is told of each damaged file that was found and removed.
+
+    Raises:
+        StoppedError: `report` asked for it.
+        OSError: A file could not be written. What was written before is whole.
+    """
+    store = Store(task.out)
+    run = store.run(task.identity)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with files.locked(run.folder / "lock"):
+        for line in run.open():
+            note(line)
+        done = store.result(task.trial, run.folder.name)
+        if done is not None:
+            return done
+        setup = build(task.trial, root=task.root, device=task.engine.device)
+        training = Training(setup, run, checkpoint_every=task.checkpoint_every, report=report)
+        failure = None
+        try:
+            training.finish()
+        except DivergedError as error:
+            failure = str(error)
+        run.finish(training.position.rows, failure)
+    result = store.result(task.trial, run.folder.name)
+    assert result is not None
+    return result
+
+
+def work(connection: Connection, threads: int) -> None:
+    """Run tasks as they come; the body of a worker process."""
+    # Ctrl-C reaches the whole process group; the parent decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    while (task := connection.recv()) is not None:
+
+        def report(moment: Moment) -> bool:
+            connection.send(("moment", moment))
+            return connection.poll()
+
+        try:
+            result = run_task(task, report=report, note=lambda line: connection.send(("note", line)))
+            connection.send(("result", result))
+        except StoppedError:
+            return
+        except Exception as error:
+            connection.send(("crash", f"{type(error).__name__}: {error}"))
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -56,24 +56,34 @@ class Normalise:
         return {"mean": self.mean, "std": self.std, "_ready": {}}
 
     @classmethod
-    def of(cls, inputs: Tensor) -> Normalise:
-        """The statistics of `inputs` (N, C, …) over all but dimension 1, exact for uint8.
+    def of(cls, inputs: Tensor, *, per_channel: bool = True) -> Normalise:
+        """The mean and standard deviation of `inputs` (the population's, in float64).
 
-        A channel that never changes is only shifted (its `std` is taken as 1).
+        Args:
+            inputs: (N, C, …), not empty.
+            per_channel: for each of the C entries of dimension 1. False: one of each over everything.
+
+        Returns:
+            What normalises such inputs. A channel that never changes is only shifted (its `std` is 1).
+
+        Example:
+            >>> Normalise.of(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+            Normalise(mean=(2.0, 5.0), std=(1.0, 1.0))
         """
+        if not per_channel:
+            inputs = inputs.reshape(len(inputs), 1, -1)
         dims = [0, *range(2, inputs.ndim)]
         count = inputs.numel() // inputs.shape[1]
         blocks = [inputs[start : start + 1024] for start in range(0, len(inputs), 1024)]
-        exact = torch.int64 if inputs.dtype == torch.uint8 else torch.float64
-        total = sum(block.sum(dims, dtype=exact) for block in blocks)
-        mean = torch.as_tensor(total).double() / count
+        mean = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device)
         squares = torch.zeros_like(mean)
         for block in blocks:
-            centred = block.to(torch.float32 if block.dtype == torch.uint8 else torch.float64)
-            centred = centred - mean.to(centred.dtype).view(-1, *[1] * (inputs.ndim - 2))
-            squares += centred.square_().sum(dims, dtype=torch.float64)
-        std = (squares / count).sqrt()
-        std[std == 0] = 1.0
+            mean += block.sum(dims, dtype=torch.float64) / count
+        for block in blocks:
+            centred = block.double() - mean.view(-1, *[1] * (inputs.ndim - 2))
+            squares += centred.square_().sum(dims) / count
+        std = squares.sqrt()
+        std[std <= 1e-12 * mean.abs()] = 1.0
         return cls(tuple(mean.tolist()), tuple(std.tolist()))
 
 

@@ -1,0 +1,115 @@
+"""Examples that do not fit in memory: read by a DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hare_tortoise.streams.examples import Augment, Batch, Examples, Prepare, batch_bounds, check_augment
+from hare_tortoise.streams.seeding import derived_generator
+
+
+class LoaderExamples(Examples):
+    """Examples read from a `Dataset` by a `DataLoader` as they are needed.
+
+    Example n is `dataset[rows[n]]`, a pair (input, target), with the target replaced by `targets[n]` where
+    they are given. Order, augmentation and worker seeds come from the generator of `batches`; what the data
+    set draws by itself is its own affair.
+
+    Args:
+        dataset: has `__len__` and `__getitem__`, which gives pairs (input, target).
+        rows: (N,) int64, rows of `dataset`. None: all of them.
+        targets: (N,) or (N, …), to use in place of those of the data set. None: those of the data set.
+        prepare: applied to each batch of inputs on its device.
+        workers: processes that read, 0 or more. 0: this one.
+        device: where batches are handed out.
+
+    Raises:
+        ValueError: `workers` is negative, a row lies outside the data set, or there are not as many targets
+            as rows.
+
+    Example:
+        >>> dataset = torch.utils.data.TensorDataset(torch.arange(3.0), torch.arange(3))
+        >>> [(x.tolist(), y.tolist()) for x, y in LoaderExamples(dataset).batches(2)]
+        [([0.0, 1.0], [0, 1]), ([2.0], [2])]
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        *,
+        rows: Tensor | None = None,
+        targets: Tensor | None = None,
+        prepare: Prepare | None = None,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        total = len(dataset)  # type: ignore[arg-type]
+        self.rows = torch.arange(total) if rows is None else rows.cpu()
+        if workers < 0:
+            raise ValueError(f"workers is {workers!r}: give the number of reading processes, 0 or more")
+        if len(self.rows) and (int(self.rows.min()) < 0 or int(self.rows.max()) >= total):
+            raise ValueError(
+                f"rows run from {int(self.rows.min())} to {int(self.rows.max())}, the data set has rows 0 to "
+                f"{total - 1}: keep them inside"
+            )
+        if targets is not None and len(targets) != len(self.rows):
+            raise ValueError(
+                f"there are {len(targets)} targets for {len(self.rows)} examples: give one for each"
+            )
+        self.dataset = dataset
+        self.targets = None if targets is None else targets.cpu()
+        self.prepare = prepare
+        self.workers = workers
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(
+        self, size: int, *, generator: torch.Generator | None = None, augment: Augment | None = None
+    ) -> Iterator[Batch]:
+        """See `Examples.batches`."""
+        check_augment(generator, augment)
+        bounds = batch_bounds(len(self), size, merge=generator is not None)
+        return self._iterate(bounds, generator, augment)
+
+    def _iterate(
+        self, bounds: list[tuple[int, int]], generator: torch.Generator | None, augment: Augment | None
+    ) -> Iterator[Batch]:
+        order, seed = torch.arange(len(self)), 0
+        if generator is not None:
+            order = torch.randperm(len(self), generator=generator, device=generator.device).cpu()
+            seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        rows = self.rows[order].tolist()
+        # The loader draws the seeds of its workers: without a generator of its own, from the global one.
+        loader: DataLoader[Any] = DataLoader(
+            self.dataset,
+            batch_sampler=[rows[start:end] for start, end in bounds],
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            generator=derived_generator(seed, "workers"),
+        )
+        for (start, end), (inputs, targets) in zip(bounds, loader, strict=True):
+            if self.targets is not None:
+                targets = self.targets[order[start:end]]
+            inputs = inputs.to(self.device, non_blocking=True)
+            if augment is not None and generator is not None:
+                inputs = augment(inputs, generator)
+            inputs = inputs if self.prepare is None else self.prepare(inputs)
+            yield inputs, targets.to(self.device, non_blocking=True)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same examples, handed out on `device`."""
+        return type(self)(
+            self.dataset,
+            rows=self.rows,
+            targets=self.targets,
+            prepare=self.prepare,
+            workers=self.workers,
+            device=device,
+        )

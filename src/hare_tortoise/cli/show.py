@@ -17,7 +17,8 @@ def show(outcome: Outcome) -> int:
     """Print the tables, a sentence for each recipe, what failed, and last the path of the report."""
     from rich.console import Console
 
-    from hare_tortoise.lab.table import sentence, table
+    from hare_tortoise.lab.sentence import sentence
+    from hare_tortoise.lab.table import table
 
     console = Console()
     for comparison in outcome.comparisons:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .names import named_weights, unwrap
+from .sharding import reshard
+
 Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+# Which method averages a network. Weak on both sides: what nobody holds any more claims nothing.
+_AVERAGED_BY: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Method]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -29,36 +36,127 @@ class Change:
 
 
 class Method:
-    """A way to keep a network plastic: overrides the moments at which it acts."""
+    """A way to keep a network plastic: overrides the moments at which it acts.
+
+    A subclass overrides `penalty` (a term for the loss), `after_step` (after each optimizer step) or `new_data`
+    (a chunk, a task), and leaves the rest. It draws from `self.generator` only, and tells the averages of a
+    chain by `self.changed(Change(...))` what it did to the weights.
+
+    Args:
+        model: the network, wrapped (DDP, `torch.compile`) or not; it must have parameters.
+        optimizer: the optimizer, or several (a step is then the last one's), that train the model. With it
+            `after_step` is called by itself after each step; without it, the user calls `after_step`.
+        seed: of the method's own generator.
+
+    Raises:
+        ValueError: the model has no parameters; the optimizers hold none of them, or miss one that requires
+            a gradient.
+        TypeError: something that is not a module or an optimizer is given.
+
+    Example:
+        >>> import torch
+        >>> class Count(Method):
+        ...     steps = 0
+        ...     def after_step(self, skipped=None):
+        ...         self.steps += 1
+        >>> model = torch.nn.Linear(1, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> count = Count(model, optimizer)
+        >>> optimizer.step()
+        >>> count.steps
+        1
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    """What the method must be given: "fresh", "head", "batches", "loss"."""
+
+    in_steps: ClassVar[Mapping[str, Literal["decay", "interval"]]] = {}
+    """The settings that are counted in optimizer steps, which a budget scales, and how."""
+
+    averages: ClassVar[bool] = False
+    """Whether the method averages the weights: one such method, or chain, for a model."""
 
     def __init__(
         self, model: nn.Module, optimizer: Optimizer | Sequence[Optimizer] | None = None, *, seed: int = 0
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model is a {type(model).__name__}, expected a torch.nn.Module")
+        if next(model.parameters(), None) is None:
+            raise ValueError(
+                f"model ({type(model).__name__}) has no parameters, expected a network with weights; "
+                "build the method after the layers of the network"
+            )
         self.model = model
         self.generator = torch.Generator().manual_seed(seed)
         self.listeners: tuple[Method, ...] = ()
+        self._optimizers: tuple[weakref.ref[Optimizer], ...] = ()
         self._handle: Any = None
+        self._chain: weakref.ref[Method] | None = None
         if optimizer is not None:
             self.attach(optimizer)
 
+    @property
+    def optimizers(self) -> tuple[Optimizer, ...]:
+        """The attached optimizers, those of them that still exist."""
+        # Held weakly: the optimizer's hook holds the method, and a circle would keep both, weights included.
+        found = (reference() for reference in self._optimizers)
+        return tuple(optimizer for optimizer in found if optimizer is not None)
+
     def attach(self, optimizer: Optimizer | Sequence[Optimizer]) -> Self:
-        """Hook a rebuilt or reloaded optimizer; counts and averages go on."""
+        """Hook a rebuilt or reloaded optimizer; counts and averages go on.
+
+        Args:
+            optimizer: one, or several of which the last one's step is the step.
+
+        Raises:
+            ValueError: together they hold no parameter of the model, or miss one that requires a gradient.
+            RuntimeError: the method is a member of a chain, which is what must be attached.
+        """
+        if self._chain is not None and self._chain() is not None:
+            raise RuntimeError(
+                f"this {type(self).__name__} is a member of a chain, which alone is hooked: attach the chain"
+            )
+        optimizers = _checked(optimizer, self.model)
         self.detach()
-        last = optimizer if isinstance(optimizer, Optimizer) else optimizer[-1]
+        self._take(optimizers)
 
         def hook(stepped: Optimizer, _args: Any, _kwargs: Any) -> None:
+            # A fused optimizer is stepped by the gradient scaler on a skipped step too, and carries this.
             self.after_step(getattr(stepped, "found_inf", None))
 
-        self._handle = last.register_step_post_hook(hook)
+        # What a compiled `optimizer.step` must not trace: counts are Python's.
+        hook._torchdynamo_disable = True  # type: ignore[attr-defined]
+        self._handle = optimizers[-1].register_step_post_hook(hook)
         return self
 
     def detach(self) -> None:
-        """Unhook from the optimizer."""
+        """Unhook from the optimizer, and leave the model to another averaging method."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
+        self._take(())
+        network = unwrap(self.model)
+        owner = _AVERAGED_BY.get(network)
+        if owner is not None and owner() is self:
+            del _AVERAGED_BY[network]
+
+    def _take(self, optimizers: Sequence[Optimizer]) -> None:
+        self._optimizers = tuple(map(weakref.ref, optimizers))
+
+    def _claim(self) -> None:
+        """Make sure that no other averaging method is at work on the model."""
+        chain = None if self._chain is None else self._chain()
+        method = self if chain is None else chain
+        network = unwrap(self.model)
+        reference = _AVERAGED_BY.get(network)
+        owner = None if reference is None else reference()
+        if owner is None:
+            _AVERAGED_BY[network] = weakref.ref(method)
+        elif owner is not method:
+            raise ValueError(
+                f"{type(method).__name__} averages a model that {type(owner).__name__} averages already: compose "
+                "them by Chain(...), or call detach() on the one that is not wanted"
+            )
 
     @property
     def adds_penalty(self) -> bool:
@@ -66,16 +164,33 @@ class Method:
         return type(self).penalty is not Method.penalty
 
     def penalty(self, inputs: Tensor, outputs: Tensor, targets: Tensor | None = None) -> Tensor:
-        """A term for the loss."""
+        """A term to add to the loss, a scalar.
+
+        Args:
+            inputs: what the network was given, shape (batch, ...).
+            outputs: what it answered, shape (batch, ...).
+            targets: what was asked for.
+        """
         return outputs.new_zeros(())
 
     def after_step(self, skipped: Tensor | None = None) -> None:
-        """Act after an optimizer step."""
+        """Act after an optimizer step; called by the hook when an optimizer is attached.
+
+        Args:
+            skipped: a scalar on the device, not zero where the gradient scaler skipped the step; None: it was
+                taken.
+        """
 
     def new_data(
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
     ) -> None:
-        """Act because the data has changed."""
+        """Act because the data has changed: a chunk, a task. Acts at every call.
+
+        Args:
+            batches: pairs of inputs and targets, for the methods that name them in `needs`.
+            loss: of outputs and targets, for the methods that name it in `needs`.
+            steps: the number of optimizer steps until the next call.
+        """
 
     def changed(self, change: Change) -> None:
         """Tell the other members of the chain what was done to the weights."""
@@ -90,10 +205,46 @@ class Method:
         """The network to evaluate and to ship."""
         return self.model
 
+    @property
+    def deploys(self) -> bool:
+        """Whether `deployed` is a network of the method's own."""
+        return type(self).deployed is not Method.deployed
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers, strings and containers: loads with `weights_only=True`."""
         return {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state."""
-        self.generator.set_state(state["generator"])
+        """Take up a saved state.
+
+        Raises:
+            ValueError: the state is that of another method or model; the message names the keys.
+        """
+        if "generator" not in state:
+            raise ValueError(
+                f"state has the keys {sorted(map(str, state))}, expected those of {type(self).__name__}, "
+                "'generator' among them: load what the state_dict() of the same method gave"
+            )
+        self.generator.set_state(state["generator"].cpu())
+
+
+def _checked(optimizer: Optimizer | Sequence[Optimizer], model: nn.Module) -> tuple[Optimizer, ...]:
+    optimizers = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+    wrong = [type(item).__name__ for item in optimizers if not isinstance(item, Optimizer)]
+    if wrong or not optimizers:
+        raise TypeError(f"optimizer is {wrong or 'empty'}, expected a torch.optim.Optimizer or several")
+    reshard(model)
+    held = {id(p) for item in optimizers for group in item.param_groups for p in group["params"]}
+    own = {name: tensor for name, tensor in named_weights(model).items() if isinstance(tensor, nn.Parameter)}
+    if held.isdisjoint(map(id, own.values())):
+        raise ValueError(
+            f"optimizer ({', '.join(type(item).__name__ for item in optimizers)}) holds no parameter of the model: "
+            "build it from the parameters of this model, after the model was moved or sharded"
+        )
+    missed = [name for name, tensor in own.items() if tensor.requires_grad and id(tensor) not in held]
+    if missed:
+        raise ValueError(
+            f"optimizer misses {', '.join(missed[:8])}{' …' if len(missed) > 8 else ''}, expected every parameter that "
+            "requires a gradient: give all optimizers as a list, or freeze what is not trained"
+        )
+    return optimizers

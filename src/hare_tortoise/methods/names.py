@@ -45,10 +45,16 @@ def unwrap(model: nn.Module) -> nn.Module:
         >>> unwrap(torch.nn.DataParallel(layer)) is layer
         True
     """
+    *_, innermost = layers(model)
+    return innermost
+
+
+def layers(model: nn.Module) -> Iterator[nn.Module]:
+    """A model, what it wraps, what that wraps, and so on to the network itself."""
+    yield model
     for file, kind, attribute in _WRAPPERS:
         if is_loaded_instance(model, file, kind):
-            return unwrap(cast(nn.Module, getattr(model, attribute)))
-    return model
+            yield from layers(cast(nn.Module, getattr(model, attribute)))
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -151,7 +151,7 @@ def in_memory(source: Source) -> Callable[[], Batches]:
     def batches() -> Batches:
         order = torch.randperm(len(inputs))
         for rows in torch.split(order, BATCH):
-            yield inputs[rows], targets[rows]
+            yield inputs.index_select(0, rows), targets.index_select(0, rows)
 
     return batches
 

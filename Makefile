@@ -53,7 +53,7 @@ lint: $(SETUP)
 	$(BIN)/mypy
 
 doctest: $(SETUP)
-	$(PYTEST) --doctest-modules src
+	$(PYTEST) --doctest-modules src -o doctest_optionflags=ELLIPSIS
 
 docs: $(SETUP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

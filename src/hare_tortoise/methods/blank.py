@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from types import MethodType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from .names import unwrap
 from .sharding import is_fsdp
@@ -62,7 +62,7 @@ class _Copier:
 
     def tensor(self, tensor: Tensor) -> Tensor:
         if id(tensor) not in self.memo:
-            if isinstance(tensor, UninitializedTensorMixin):
+            if is_lazy(tensor):
                 raise ValueError(
                     "the model holds a lazy module, whose weights have no shape yet; "
                     "run one batch through it first, or pass fresh=, a function that builds a new network"
@@ -82,9 +82,9 @@ class _Copier:
             same.update((key, self.value(item)) for key, item in value.items())
             return same
         if isinstance(value, list):
-            same = copy.copy(value)
-            same[:] = [self.value(item) for item in value]
-            return same
+            items = copy.copy(value)
+            items[:] = [self.value(item) for item in value]
+            return items
         if type(value) in (tuple, set, frozenset):
             return type(value)(self.value(item) for item in value)
         if isinstance(value, MethodType) and isinstance(value.__self__, nn.Module):
@@ -94,12 +94,13 @@ class _Copier:
 
 def _instance(module: nn.Module) -> nn.Module:
     """Return an instance of the module's class that has not been initialised."""
+    kind: type = type(module)
     if is_fsdp(module):
         from torch.distributed.fsdp import FSDPModule
 
-        # Its `__new__` gives an instance of the class that the module had before it was sharded.
-        return cast(nn.Module, FSDPModule.__new__(type(module)))
-    instance: nn.Module = object.__new__(type(module))
+        # The class that the module had before it was sharded is the first without sharding.
+        kind = next(base for base in kind.__mro__ if not issubclass(base, FSDPModule))
+    instance: nn.Module = object.__new__(kind)
     return instance
 
 

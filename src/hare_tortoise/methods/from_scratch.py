@@ -53,9 +53,11 @@ class FromScratch(Method):
         fresh: Fresh | None = None,
         seed: int = 0,
     ) -> None:
+        super().__init__(model, seed=seed)
         check_drawable(model, fresh)
-        super().__init__(model, optimizer, seed=seed)
         self.fresh = fresh
+        if optimizer is not None:
+            self.attach(optimizer)
 
     def new_data(
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None

@@ -64,16 +64,18 @@ class HeadReset(Method):
     ) -> None:
         if to not in get_args(To):
             raise ValueError(f'to is {to!r}, expected "fresh" or "initial"')
+        super().__init__(model, seed=seed)
         names = _names_of(model, head)
         if to == "fresh":
             check_drawable(model, fresh, names)
         else:
             check_fresh(fresh)
-        super().__init__(model, optimizer, seed=seed)
         self.head = head
         self.to = to
         self.fresh = fresh
         self.theta0 = snapshot(model, names) if to == "initial" else {}
+        if optimizer is not None:
+            self.attach(optimizer)
 
     def new_data(
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
@@ -95,7 +97,7 @@ class HeadReset(Method):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state, the initial head included."""
-        theta0 = loaded_snapshot(self.theta0, state["theta0"])
+        theta0 = loaded_snapshot(self.theta0, state.get("theta0", {}))
         super().load_state_dict(state)
         self.theta0 = theta0
 

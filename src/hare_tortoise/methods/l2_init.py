@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class L2Init(Method):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state, `θ0` included."""
-        theta0 = loaded_snapshot(self.theta0, state["theta0"])
+        theta0 = loaded_snapshot(self.theta0, state.get("theta0", {}))
         super().load_state_dict(state)
         self.theta0 = theta0
 
@@ -123,7 +123,4 @@ class L2Init(Method):
 def _whole_sum(values: Tensor) -> Tensor:
     """Sum over all processes; the gradient of a shard is that of its own part."""
     total = values.sum()
-    if is_sharded(total):
-        whole: Tensor = total.full_tensor()  # type: ignore[operator]
-        return whole
-    return total
+    return cast(Any, total).full_tensor() if is_sharded(total) else total

@@ -53,7 +53,7 @@ def seeded(seed: int, devices: Iterable[torch.device] = ()) -> Iterator[None]:
 def _accelerators(devices: Iterable[torch.device]) -> list[torch.device]:
     """The accelerators among `devices`, each once, with its index."""
     found = [device for device in devices if device.type not in ("cpu", "meta")]
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         found.append(torch.device("cuda", torch.cuda.current_device()))
     return list(dict.fromkeys(found))
 

@@ -77,15 +77,17 @@ class ShrinkPerturb(Method):
             raise ValueError(f"perturb is {perturb}, expected a finite number of at least 0")
         if noise not in get_args(Noise):
             raise ValueError(f'noise is {noise!r}, expected "fresh" or "initial"')
+        super().__init__(model, seed=seed)
         if noise == "fresh":
             check_drawable(model, fresh, _trained(model))
         else:
             check_fresh(fresh)
-        super().__init__(model, optimizer, seed=seed)
         self.shrink, self.perturb = shrink, perturb
         self.noise = noise
         self.fresh = fresh
         self.theta0 = snapshot(model, _trained(model)) if noise == "initial" else {}
+        if optimizer is not None:
+            self.attach(optimizer)
 
     def new_data(
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
@@ -109,7 +111,7 @@ class ShrinkPerturb(Method):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state, `θ0` included."""
-        theta0 = loaded_snapshot(self.theta0, state["theta0"])
+        theta0 = loaded_snapshot(self.theta0, state.get("theta0", {}))
         super().load_state_dict(state)
         self.theta0 = theta0
 

@@ -1,0 +1,120 @@
+"""The official schedules, laid out without training, and what a budget scales."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hare_tortoise.lab.building import build_stream
+from hare_tortoise.lab.plan import ChunkPlan, method_at, plan, steps_per_epoch
+from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.recipes import RECIPES, find_recipe
+from hare_tortoise.streams import Source, TensorExamples
+
+
+def laid_out(recipe: Recipe, rows: int) -> tuple[ChunkPlan, ...]:
+    """The plan of a recipe over the real scenario, on a made-up source with the official number of rows."""
+    inputs, targets = torch.zeros(rows, 1), torch.arange(rows) % 10
+    source = Source("made", inputs, targets, inputs[:10], targets[:10], outputs=10, input_shape=(1,))
+    stream = build_stream(recipe, source, 0)
+    return plan(recipe, 1.0, [len(chunk.train) for chunk in stream])
+
+
+ROWS = {"cifar10": 50_000, "cifar100": 50_000, "tiny-imagenet": 100_000}
+STEPS = {"cifar10": [20_000, 21_756], "cifar100": [20_000, 21_756], "tiny-imagenet": [40_000, 43_401]}
+LR = {"cifar10": 1e-3, "cifar100": 3e-3, "tiny-imagenet": 1e-3}
+
+
+@pytest.mark.parametrize("plain", ["", "-plain"])
+@pytest.mark.parametrize("source", ROWS)
+def test_official_warm_start(source: str, plain: str) -> None:
+    first, second = laid_out(find_recipe(f"lee2024-warm-start-{source}{plain}"), ROWS[source])
+    assert [first.steps, second.steps] == STEPS[source]
+    assert [first.epochs, second.epochs] == [1000, 111]
+    # after the local epochs 0, 10, 20, …: in phase one of CIFAR-10 after the steps 20, 220, 420, …
+    assert first.reset_steps == [first.steps_per_epoch * (1 + 10 * k) for k in range(100)]
+    assert second.reset_steps == [second.steps_per_epoch * (1 + 10 * k) for k in range(12)]
+    if ROWS[source] == 50_000:
+        assert first.reset_steps[:3] == [20, 220, 420]
+    # the last reset comes after the very last epoch of phase two
+    assert second.reset_steps[-1] == second.steps
+
+
+@pytest.mark.parametrize("source", ROWS)
+def test_official_warm_up(source: str) -> None:
+    for chunk in laid_out(find_recipe(f"lee2024-warm-start-{source}"), ROWS[source]):
+        lr = LR[source]
+        warmup = chunk.steps // 10
+        assert chunk.warmup_steps == warmup
+        assert chunk.learning_rate(0) == 0
+        assert chunk.learning_rate(1) == pytest.approx(lr / warmup, rel=1e-12)
+        assert chunk.learning_rate(warmup - 1) < lr
+        assert chunk.learning_rate(warmup) == lr
+        assert chunk.learning_rate(chunk.steps - 1) == lr
+
+
+@pytest.mark.parametrize("source", ROWS)
+def test_official_continual(source: str) -> None:
+    chunks = laid_out(find_recipe(f"lee2024-continual-{source}"), ROWS[source])
+    tenth = ROWS[source] // 10
+    assert [chunk.samples for chunk in chunks] == [tenth * (i + 1) for i in range(10)]
+    assert [chunk.epochs for chunk in chunks] == [100] * 10
+    assert [len(chunk.reset_steps) for chunk in chunks] == [10] * 10
+    noise = "(0.5, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.1, 0.0)"
+    assert noise in find_recipe(f"lee2024-continual-{source}").scenario
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("lee2024")])
+def test_official_values(name: str) -> None:
+    recipe = find_recipe(name)
+    assert (recipe.batch_size, recipe.clip_norm, recipe.warmup, recipe.seeds) == (256, 0.5, 0.1, 5)
+    assert recipe.lr == LR[recipe.source]
+    assert recipe.weight_decay == (0.05 if recipe.source == "cifar100" else 1e-3)
+    assert (recipe.augment is None) == name.endswith("-plain")
+    assert recipe.precision == "float32"
+    assert "hare-tortoise(decay=0.999, reset_every=None)" in recipe.methods
+    assert recipe.scale == "paper"
+    assert recipe.differences
+
+
+def test_steps_are_those_that_the_batches_have() -> None:
+    for samples in (2, 3, 63, 64, 65, 66, 127, 128, 129, 130, 1400):
+        for size in (1, 2, 7, 64):
+            examples = TensorExamples(torch.zeros(samples, 1), torch.zeros(samples, dtype=torch.int64))
+            generator = torch.Generator().manual_seed(0)
+            count = len(list(examples.batches(size, generator=generator)))
+            assert steps_per_epoch(samples, size) == count, (samples, size)
+
+
+def test_a_budget_scales_what_counts_in_steps() -> None:
+    recipe = find_recipe("demo-warm-start").replace(reset_epochs=10)
+    whole, tenth = (plan(recipe, budget, [700, 1400]) for budget in (1.0, 0.1))
+    assert [chunk.epochs for chunk in whole] == [50, 50]
+    assert [chunk.epochs for chunk in tenth] == [5, 5]
+    assert [chunk.warmup_steps for chunk in whole] == [55, 110]
+    assert [chunk.warmup_steps for chunk in tenth] == [5, 11]
+    assert [chunk.reset_epochs for chunk in tenth] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("method", "budget", "used"),
+    [
+        ("hare-tortoise(decay=0.99, reset_every=100)", 1.0, "hare-tortoise(decay=0.99, reset_every=100)"),
+        ("hare-tortoise(decay=0.99, reset_every=100)", 0.1, "hare-tortoise(decay=0.9, reset_every=10)"),
+        ("hare-tortoise(decay=0.99, reset_every=100)", 0.001, "hare-tortoise(decay=0.0, reset_every=1)"),
+        # a default counts in steps as well
+        ("hare-tortoise(decay=0.99)", 0.1, "hare-tortoise(decay=0.9, reset_every=100)"),
+        ("hare-tortoise(reset_every=None)", 0.5, "hare-tortoise(reset_every=None, decay=0.998)"),
+        ("l2-init(strength=0.5)+ema(decay=0.98)", 0.5, "l2-init(strength=0.5)+ema(decay=0.96)"),
+        ("ema(decay=warmup(0.99))", 0.1, "ema(decay=warmup(decay=0.9))"),
+        ("from-scratch", 0.1, "from-scratch"),
+    ],
+)
+def test_a_budget_scales_decay_and_interval(method: str, budget: float, used: str) -> None:
+    assert method_at(method, budget) == used
+
+
+def test_epochs_for_each_chunk_must_fit() -> None:
+    recipe = find_recipe("demo-growing").replace(epochs=(1, 2))
+    with pytest.raises(ValueError, match=r"got \(1, 2\), expected 10 numbers"):
+        plan(recipe, 1.0, [10] * 10)

@@ -1,0 +1,260 @@
+"""The loop: bit-identical however it is interrupted, honest about what it measures, stopped by the first bad loss."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hare_tortoise.lab.building import Setup, build
+from hare_tortoise.lab.training import READ_EVERY, DivergedError, Moment, StoppedError, Training
+from hare_tortoise.lab.trial import Row, Trial
+from hare_tortoise.lab.worker import run_task
+from hare_tortoise.methods import HareTortoise
+from tests.lab.small import METHODS, run_of, small, task_of, timeless
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_the_loop_is_the_textbook_loop() -> None:
+    """An independent loop, written out, gives the same weights and accuracies to the bit."""
+    recipe = small(scenario="growing(chunks=2, label_noise=0.3)", epochs=3, weight_decay=0.1)
+    setup = build(Trial(recipe, "warm-start", 1.0, 0))
+    oracle = build(Trial(recipe, "warm-start", 1.0, 0))
+    rows = Training(setup).finish()
+    model = oracle.model
+    accuracies, losses = [], []
+    for index in range(2):
+        chunk = oracle.stream[index]
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
+        steps = 3 * math.ceil(len(chunk.train) / 64)
+        step = 0
+        trainer = Training(oracle)
+        trainer.position.chunk = index
+        for epoch in range(3):
+            trainer.position.epoch = epoch
+            model.train()
+            epoch_losses = []
+            for inputs, targets in trainer._batches(chunk):
+                rate = 1e-3 * min(1.0, step / int(0.1 * steps))
+                optimizer.param_groups[0]["lr"] = rate
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(inputs), targets)
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+                optimizer.step()
+                epoch_losses.append(float(loss))
+                step += 1
+        losses.append(sum(epoch_losses) / len(epoch_losses))
+        model.eval()
+        ((inputs, targets),) = chunk.tests["test"].batches(10_000)
+        accuracies.append(float((model(inputs).argmax(1) == targets).double().mean()))
+        assert step == steps
+    assert [row["test_accuracy"] for row in rows] == accuracies
+    assert [row["train_loss"] for row in rows] == pytest.approx(losses, rel=1e-12)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), setup.model.state_dict().values(), strict=True))
+
+
+def test_samples_are_those_that_were_processed() -> None:
+    setup = build(Trial(small(epochs=3), "from-scratch", 1.0, 0))
+    rows = Training(setup).finish()
+    sizes = [len(chunk.train) for chunk in setup.stream]
+    assert [row["samples"] for row in rows] == [3 * sizes[0], 3 * (sizes[0] + sizes[1])]
+    assert [row["last"] for row in rows] == [True, True]
+    assert [row["step"] for row in rows] == [chunk.steps for chunk in setup.plan]
+
+
+def interrupted(trial: Trial, out: Path, every: int) -> tuple[list[Row], int]:
+    """Run a trial that is stopped and started anew from its checkpoint after every so many steps."""
+    task = task_of(trial, out)
+    run = run_of(task)
+    run.open()
+    stops = 0
+    while True:
+        setup = build(trial)
+        count = 0
+
+        def report(_: Moment) -> bool:
+            nonlocal count
+            count += 1
+            return count == every
+
+        try:
+            return Training(setup, run, report_every=0.0, report=report).finish(), stops
+        except StoppedError:
+            stops += 1
+            torch.rand(stops)  # whatever else the process drew meanwhile
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupted_equals_uninterrupted(method: str, tmp_path: Path) -> None:
+    recipe = small(methods=(method,), epochs=2, evaluate_every=1, scenario="growing(chunks=2, label_noise=0.5)")
+    trial = Trial(recipe, method, 1.0, 0)
+    whole = Training(build(trial)).finish()
+    rows, stops = interrupted(trial, tmp_path, 9)
+    assert stops >= 5
+    assert timeless(rows) == timeless(whole)
+
+
+def test_interrupted_with_dropout_and_augmentation(tmp_path: Path) -> None:
+    recipe = small(network="tests.lab.small:with_dropout", augment="tests.lab.small:jitter", epochs=2)
+    trial = Trial(recipe, "warm-start", 1.0, 0)
+    whole = Training(build(trial)).finish()
+    rows, stops = interrupted(trial, tmp_path, 9)
+    assert stops >= 5
+    assert timeless(rows) == timeless(whole)
+
+
+def test_evaluating_more_often_changes_nothing_else() -> None:
+    trials = [Trial(small(evaluate_every=every, epochs=3), METHODS[4], 1.0, 0) for every in (None, 1)]
+    seldom, often = (timeless(Training(build(trial)).finish()) for trial in trials)
+    assert len(often) == 6
+    assert [row for row in often if row["last"]] == seldom
+
+
+def test_hare_and_tortoise_are_both_measured() -> None:
+    setup = build(Trial(small(), "hare-tortoise(decay=0.99, reset_every=1000)", 1.0, 0))
+    row = Training(setup).finish()[-1]
+    assert isinstance(setup.method, HareTortoise)
+
+    def right(network: nn.Module) -> float:
+        ((inputs, targets),) = setup.stream[1].tests["test"].batches(10_000)
+        return float((network.eval()(inputs).argmax(1) == targets).double().mean())
+
+    assert row["hare_test_accuracy"] == right(setup.model)
+    assert row["tortoise_test_accuracy"] == row["test_accuracy"] == right(setup.method.tortoise)
+    assert row["hare_test_accuracy"] != row["tortoise_test_accuracy"]
+
+
+def test_the_official_resets_come_after_the_epochs_0_k_2k(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = "hare-tortoise(decay=0.9, reset_every=None)"
+    setup = build(Trial(small(epochs=(7, 5), reset_epochs=3), method, 1.0, 0))
+    training = Training(setup)
+    steps: list[tuple[int, int]] = []
+    reset = HareTortoise.reset
+
+    def counted(self: HareTortoise) -> None:
+        steps.append((training.position.chunk, training.position.step))
+        reset(self)
+
+    monkeypatch.setattr(HareTortoise, "reset", counted)
+    training.finish()
+    assert steps == [(i, step) for i, chunk in enumerate(setup.plan) for step in chunk.reset_steps]
+    assert len(steps) == 3 + 2
+
+
+@pytest.mark.parametrize("good", [0, 1, 57, 150])
+def test_the_first_bad_loss_ends_the_trial_and_is_named(
+    good: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small(network="tests.lab.small:bad", epochs=100, scenario="growing(chunks=2, label_noise=0.0)")
+    monkeypatch.setattr("tests.lab.small.BAD_AFTER", good)
+    task = task_of(Trial(recipe, "warm-start", 1.0, 0), tmp_path, checkpoint_every=0.0)
+    result = run_task(task)
+    assert result.failure is not None
+    assert f"at step {good + 1} of chunk 1" in result.failure
+    assert "lower lr" in result.failure
+    content = run_of(task).load()
+    if good == 0:
+        assert content is None
+    else:
+        assert content is not None
+        assert content["position"]["step"] == good
+        assert all(torch.isfinite(tensor).all() for tensor in content["model"].values())
+    # the result stands: the same command does not train again
+    assert run_task(task) == result
+
+
+def test_losses_are_read_once_in_a_hundred_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = build(Trial(small(epochs=30, scenario="growing(chunks=1)"), "warm-start", 1.0, 0))
+    training = Training(setup)
+    reads: list[int] = []
+    check = Training._check_losses
+
+    def counted(self: Training) -> None:
+        reads.append(self.position.step)
+        check(self)
+
+    monkeypatch.setattr(Training, "_check_losses", counted)
+    training.finish()
+    total = setup.plan[0].steps
+    assert reads == [*range(READ_EVERY, total + 1, READ_EVERY), total][: len(reads)]
+    assert reads[-1] == total
+
+
+def test_a_step_does_not_synchronise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step asks the device for a number: `.item()` and its kin all end in `_local_scalar_dense`."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    setup = build(Trial(small(methods=METHODS[7:]), METHODS[7], 1.0, 0))
+    training = Training(setup)
+    calls: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            calls.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    step = Training._step
+
+    def watched(self: Training, *arguments: Any) -> None:
+        with Watch():
+            step(self, *arguments)
+
+    monkeypatch.setattr(Training, "_step", watched)
+    training.finish()
+    assert any("cross_entropy" in call or "nll_loss" in call for call in calls)
+    assert not [call for call in calls if "_local_scalar_dense" in call or "nonzero" in call]
+
+
+def test_bfloat16_and_compile_train(tmp_path: Path) -> None:
+    exact = Training(build(Trial(small(epochs=5), METHODS[7], 1.0, 0))).finish()
+    reduced = Training(build(Trial(small(epochs=5, precision="bfloat16"), METHODS[7], 1.0, 0))).finish()
+    assert timeless(reduced) != timeless(exact)
+    assert reduced[-1]["test_accuracy"] == pytest.approx(exact[-1]["test_accuracy"], abs=0.15)
+
+
+def test_methods_of_one_seed_see_the_same_data_and_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list[Tensor]] = {}
+    step = Training._step
+
+    def watched(self: Training, inputs: Tensor, targets: Tensor, lr: float) -> None:
+        of = seen.setdefault(self.setup.trial.method, [])
+        if not of:
+            of.extend(p.detach().clone() for p in self.model.parameters())
+        of.extend((inputs, targets, torch.tensor(lr)))
+        step(self, inputs, targets, lr)
+
+    monkeypatch.setattr(Training, "_step", watched)
+    recipe = small(methods=METHODS, scenario="growing(chunks=2, label_noise=0.5)")
+    for method in METHODS:
+        Training(build(Trial(recipe, method, 1.0, 3))).finish()
+    first, *others = seen.values()
+    for other in others:
+        assert len(other) == len(first)
+        assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    Training(build(Trial(recipe, METHODS[0], 1.0, 4))).finish()
+
+
+def test_setup_is_a_pure_function_of_the_trial() -> None:
+    def weights(setup: Setup) -> list[Tensor]:
+        return [p.detach() for p in setup.model.parameters()]
+
+    trial = Trial(small(), "warm-start", 1.0, 0)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one = build(trial)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    two = build(trial)
+    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
+    other = build(Trial(small(), "warm-start", 1.0, 1))
+    assert not all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))

@@ -12,19 +12,27 @@ class Methods:
 
     def run(self, written: Sequence[str]) -> int:
         """Print the lists."""
+        from hare_tortoise import methods
         from hare_tortoise.cli.show import first_line, listing, with_settings
-        from hare_tortoise.lab.registry import METHODS, SCHEDULES
+        from hare_tortoise.lab.registry import METHODS
+        from hare_tortoise.lab.spec import kebab
 
+        exported = [getattr(methods, name) for name in methods.__all__]
+        schedules = {
+            kebab(kind.__name__): kind
+            for kind in exported
+            if isinstance(kind, type) and issubclass(kind, methods.Schedule) and kind is not methods.Schedule
+        }
         given = ("self", "model", "optimizer", "fresh", "seed", "tortoise")
-        listing(
-            "Methods (--methods a,b,c+d; your own: package.module:Class)",
-            [(with_settings(name, kind, given), first_line(kind)) for name, kind in sorted(METHODS.items())],
-        )
-        listing(
-            "Schedules, as values of settings: ema(decay=warmup(0.99))",
-            [
-                (with_settings(name, kind, given), first_line(kind))
-                for name, kind in sorted(SCHEDULES.items())
-            ],
-        )
+        for title, table in (
+            ("Methods (--methods a,b,c+d; your own: package.module:Class)", METHODS),
+            ("Schedules, as values of settings: ema(decay=warmup(decay=0.99))", schedules),
+        ):
+            listing(
+                title,
+                [
+                    (with_settings(name, kind, given), first_line(kind))
+                    for name, kind in sorted(table.items())
+                ],
+            )
         return 0

@@ -33,7 +33,7 @@ def small(**changes: Any) -> Recipe:
     values: dict[str, Any] = {
         "name": "small",
         "description": "a test",
-        "scenario": "growing(chunks=2)",
+        "scenario": "growing(chunks=2, label_noise=0.2)",
         "network": "mlp(hidden=(16,), batch_norm=True)",
         "methods": ("from-scratch", "warm-start"),
         "epochs": 2,

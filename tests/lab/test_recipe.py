@@ -116,7 +116,11 @@ def test_identity_holds_what_a_result_depends_on_and_nothing_else() -> None:
 
     same = Recipe(**{**BASE, "name": "x", "methods": ("warm-start",), "seeds": 9, "budgets": (0.5, 1.0)})
     assert other(Trial(same, "warm-start", 1.0, 0)) == name
-    for recipe in (Recipe(**BASE, lr=2e-3), Recipe(**BASE, network="mlp"), Recipe(**BASE, precision="bfloat16")):
+    for recipe in (
+        Recipe(**BASE, lr=2e-3),
+        Recipe(**BASE, network="mlp"),
+        Recipe(**BASE, precision="bfloat16"),
+    ):
         assert other(Trial(recipe, "warm-start", 1.0, 0)) != name
     assert other(Trial(Recipe(**BASE), "warm-start", 1.0, 1)) != name
     assert other(Trial(Recipe(**BASE), "warm-start", 0.5, 0)) != name

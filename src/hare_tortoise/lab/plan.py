@@ -11,6 +11,7 @@ from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.registry import GIVEN, METHODS, find, settings_of
 from hare_tortoise.lab.spec import Call, parse_sum
 from hare_tortoise.methods import Schedule
+from hare_tortoise.methods.schedules import scaled_decay
 
 
 @dataclass(frozen=True)
@@ -125,4 +126,4 @@ def method_at(method: str, budget: float) -> str:
 def _scale(value: float, unit: str, budget: float) -> float:
     if unit == "interval":
         return max(1, round(value * budget))
-    return max(0.0, round(1 - (1 - value) / budget, 12))
+    return scaled_decay(value, budget)

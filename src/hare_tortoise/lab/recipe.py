@@ -140,7 +140,8 @@ class Recipe:
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Recipe:
         """Read what `to_json` gave."""
-        return Recipe(**{name: tuple(v) if isinstance(v, list) else v for name, v in content.items()})
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in content.items()}
+        return Recipe(**values)
 
 
 def canonical_method(text: str) -> str:
@@ -180,7 +181,7 @@ def _coerce(name: str, text: str, annotation: str) -> Any:
         raise ValueError("recipe value methods: give them by --methods a,b,c")
     if name == "budgets":
         value = value if isinstance(value, tuple) else (value,)
-    kinds = {"int": int, "float": (int, float), "bool": bool, "None": type(None), "tuple[int, ...]": tuple}
+    kinds: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "None": type(None), "tuple[int, ...]": tuple}
     kinds |= {"tuple[float, ...]": tuple}
     allowed = [kinds[part] for part in annotation.split(" | ") if part in kinds]
     if annotation.startswith("Literal"):

@@ -206,7 +206,7 @@ def head_of(network: nn.Module) -> str:
     Raises:
         ValueError: There is neither.
     """
-    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    names: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if "head" in dict(network.named_children()):
         return "head"
     if not names:

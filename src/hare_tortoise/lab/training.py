@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 the field's name for it
+from torch.nn import functional as F
 
 from hare_tortoise.lab.building import Setup, build_optimizer
 from hare_tortoise.lab.evaluation import evaluate

@@ -131,12 +131,12 @@ class Accumulating(Stream):
 
 
 def warm_start(
-    source: Source, *, first: float = 0.1, label_noise: float = 0.5, validation: float = 0.0, seed: int = 0
+    source: Source, *, first: float = 0.1, label_noise: float = 0.0, validation: float = 0.0, seed: int = 0
 ) -> Stream:
-    """A part of the data with noisy labels first, then all of it with clean labels.
+    """A part of the data first, with noisy labels if asked for, then all of it with its own labels.
 
-    The paper's warm start takes 10 % of the data and 50 % noise. In the second chunk the first part is
-    there again, with clean labels.
+    The paper's warm start takes 10 % of the data and 50 % noise: `label_noise=0.5`. In the second chunk the
+    first part is there again, with clean labels.
 
     Args:
         source: the data.
@@ -181,14 +181,14 @@ def growing(
     source: Source,
     *,
     chunks: int = 10,
-    label_noise: Sequence[float] | float = PAPER_NOISE,
+    label_noise: Sequence[float] | float = 0.0,
     validation: float = 0.0,
     seed: int = 0,
 ) -> Stream:
-    """Data arrive in equal parts and accumulate, with labels that become cleaner.
+    """Data arrive in equal parts and accumulate, with noisy labels if asked for.
 
-    The paper's continual learning with full access: ten parts, label noise 0.5 falling to 0.0. The labels
-    of old examples are drawn again in each chunk, as in the official code.
+    The paper's continual learning with full access: ten parts, `label_noise=PAPER_NOISE`, 0.5 falling to 0.0.
+    The wrong labels of old examples are drawn again in each chunk, as in the official code.
 
     Args:
         source: the data.
@@ -208,7 +208,7 @@ def growing(
 
     Example:
         >>> from hare_tortoise.streams import growing, load_source
-        >>> stream = growing(load_source("digits"), chunks=4, label_noise=0.0)
+        >>> stream = growing(load_source("digits"), chunks=4)
         >>> [len(chunk.train) for chunk in stream]
         [350, 700, 1050, 1400]
     """
@@ -217,8 +217,7 @@ def growing(
     noise = (label_noise,) * chunks if isinstance(label_noise, (int, float)) else tuple(label_noise)
     if len(noise) != chunks:
         raise ValueError(
-            f"label_noise has {len(noise)} values for {chunks} chunks: give {chunks} of them, or one number "
-            "for all, for instance label_noise=0.0"
+            f"label_noise has {len(noise)} values for {chunks} chunks: give {chunks} of them, or one number for all"
         )
     count = len(source.train_inputs)
     return Accumulating(

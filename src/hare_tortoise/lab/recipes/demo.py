@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.streams.scenarios import PAPER_NOISE
 
 # The two controls say what averaging is worth without continuing; their decay starts low, so that they are no straw
 # men at few steps.
@@ -36,7 +37,7 @@ def demo_growing() -> Recipe:
     return Recipe(
         name="demo-growing",
         description="digits: a tenth of the data at a time, kept, with label noise that falls from 0.5 to 0",
-        scenario="growing(chunks=10)",
+        scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
         methods=METHODS,
         epochs=50,
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.streams.scenarios import PAPER_NOISE
 
 TORTOISE = "hare-tortoise(decay=0.999, reset_every=None)"
 SHRINK_PERTURB = "shrink-perturb(shrink=0.2, perturb=0.8, noise=initial)"
@@ -39,7 +41,7 @@ DIFFERENCES = (
     "A last batch of a single sample is merged into the one before it. It does not occur at the official sizes.",
 )
 
-_SETS = {
+_SETS: dict[str, dict[str, Any]] = {
     "cifar10": {"network": "resnet18(head_hidden=(512,))", "lr": 1e-3, "weight_decay": 1e-3},
     "cifar100": {"network": "vit-tiny", "lr": 3e-3, "weight_decay": 0.05},
     "tiny-imagenet": {"network": "vgg16(head_hidden=(1024, 1024))", "lr": 1e-3, "weight_decay": 1e-3},
@@ -59,9 +61,12 @@ def lee2024(source: str, *, continual: bool, augmented: bool) -> Recipe:
         (1000, 111)
     """
     kind = "continual" if continual else "warm-start"
-    noise = "(0.5, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.1, 0.0)"
-    protocol = (
-        {"scenario": f"growing(chunks=10, label_noise={noise})", "epochs": 100, "methods": CONTINUAL_METHODS}
+    protocol: dict[str, Any] = (
+        {
+            "scenario": f"growing(chunks=10, label_noise={PAPER_NOISE})",
+            "epochs": 100,
+            "methods": CONTINUAL_METHODS,
+        }
         if continual
         else {
             "scenario": "warm-start(first=0.1, label_noise=0.5)",
@@ -80,8 +85,8 @@ def lee2024(source: str, *, continual: bool, augmented: bool) -> Recipe:
         augment="crop-flip(padding=4)" if augmented else None,
         scale="paper",
         differences=DIFFERENCES,
-        **_SETS[source],  # type: ignore[arg-type]
-        **protocol,  # type: ignore[arg-type]
+        **_SETS[source],
+        **protocol,
     )
 
 

@@ -1,0 +1,293 @@
+"""Whole commands: what is missing runs, what is finished stays, and what goes wrong is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from hare_tortoise.lab import files
+from hare_tortoise.lab.executor import Inline, Processes
+from hare_tortoise.lab.progress import Lines, Silent, Tally, Terminal, clock
+from hare_tortoise.lab.run import report_runs, run_recipes
+from hare_tortoise.lab.training import Moment
+from hare_tortoise.lab.trial import Result, Trial, trials
+from hare_tortoise.lab.worker import Task
+from tests.lab.small import METHODS, run_of, small, task_of, timeless
+from tests.lab.test_kill import command
+
+
+class Heard(Silent):
+    """Remembers what it is told."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        super().__init__([task.trial for task in tasks], [1000] * len(tasks))
+        self.notes: list[str] = []
+        self.crashes: dict[int, str] = {}
+        self.results: dict[int, Result] = {}
+        self.moments: list[tuple[int, Moment]] = []
+
+    def note(self, index: int, text: str) -> None:
+        self.notes.append(text)
+
+    def moment(self, index: int, moment: Moment) -> None:
+        super().moment(index, moment)
+        self.moments.append((index, moment))
+
+    def crashed(self, index: int, text: str) -> None:
+        super().crashed(index, text)
+        self.crashes[index] = text
+
+    def finished(self, index: int, result: Result) -> None:
+        super().finished(index, result)
+        self.results[index] = result
+
+
+def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
+    recipe = small(methods=METHODS[3:6], seeds=2)
+    here = [task_of(trial, tmp_path / "here") for trial in trials(recipe)]
+    there = [task_of(trial, tmp_path / "there") for trial in trials(recipe)]
+    heard = Heard(there)
+    one = Inline().run(here, Heard(here))
+    two = Processes(2).run(there, heard)
+    assert [timeless(r.rows) for r in one if r] == [timeless(r.rows) for r in two if r]
+    assert len(heard.results) == len(there) == 6
+    assert not heard.crashes
+
+
+def killer(input_shape: tuple[int, ...], outputs: int) -> Any:
+    """A network that ends its worker process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def broken(input_shape: tuple[int, ...], outputs: int) -> Any:
+    """A network with a bug."""
+    raise RuntimeError("a bug in the user's network")
+
+
+def test_a_lost_worker_costs_its_trial_only(tmp_path: Path) -> None:
+    good = [Trial(small(), "warm-start", 1.0, seed) for seed in range(3)]
+    lost = Trial(small(network="tests.lab.test_run:killer"), "warm-start", 1.0, 0)
+    bug = Trial(small(network="tests.lab.test_run:broken"), "warm-start", 1.0, 0)
+    tasks = [task_of(trial, tmp_path) for trial in (lost, bug, *good)]
+    heard = Heard(tasks)
+    results = Processes(2).run(tasks, heard)
+    assert heard.crashes == {
+        0: "its process ended with exit code -9",
+        1: "RuntimeError: a bug in the user's network",
+    }
+    assert results[:2] == [None, None]
+    assert all(result is not None for result in results[2:])
+
+
+def test_a_command_runs_only_what_is_missing(tmp_path: Path) -> None:
+    recipe = small(seeds=3)
+    first = run_recipes([recipe], out=tmp_path, workers=0, quiet=True, command="hare-tortoise compare small")
+    assert not first.failures
+    assert first.report.exists()
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.json")}
+    assert len(stamps) == 6
+    more = recipe.replace(seeds=4, methods=(*recipe.methods, "ema(decay=0.9)"))
+    run_recipes([more], out=tmp_path, workers=0, quiet=True)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.json")}
+    assert len(after) == 12
+    assert {path: after[path] for path in stamps} == stamps
+
+
+def test_a_report_is_written_again_without_training(tmp_path: Path) -> None:
+    recipe = small(seeds=3)
+    first = run_recipes([recipe], out=tmp_path, workers=0, quiet=True, command="the command")
+    first.report.unlink()
+    again = report_runs(tmp_path)
+    assert again.comparisons == first.comparisons
+    assert "the command" in again.report.read_text()
+    next(tmp_path.rglob("metrics.json")).unlink()
+    partly = report_runs(tmp_path)
+    assert len(partly.failures) == 1
+    assert "no result" in partly.failures[0]
+
+
+def test_reports_of_nothing_say_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no comparison\.json"):
+        report_runs(tmp_path)
+
+
+def test_wrong_names_are_found_before_anything_runs(tmp_path: Path) -> None:
+    for change, says in (
+        ({"methods": ("hair-tortoise",)}, "did you mean 'hare-tortoise'"),
+        ({"methods": ("ema(decai=0.9)",)}, "did you mean 'decay'"),
+        ({"methods": ("ema(0.9)",)}, "write each setting with its name"),
+        ({"methods": ("ema(decay=2.0)",)}, r"decay is 2\.0"),
+        ({"methods": ("ema(decay=warm(0.9))",)}, "did you mean 'warmup'"),
+        ({"network": "mpl"}, "did you mean 'mlp'"),
+        ({"network": "nowhere:build"}, "no module named 'nowhere'"),
+        ({"network": "tests.lab.small:with_dropot"}, "did you mean 'with_dropout'|with-dropout"),
+        ({"source": "digit"}, "did you mean"),
+        ({"scenario": "groing"}, "did you mean 'growing'"),
+        ({"scenario": "growing(chunk=3)"}, "did you mean 'chunks'"),
+        ({"optimizer": "adamx"}, "did you mean"),
+        ({"augment": "crop-flop"}, "did you mean"),
+    ):
+        recipe = small(**change)
+        with pytest.raises(ValueError, match=says):
+            run_recipes([recipe], out=tmp_path / "out", workers=0, quiet=True)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.lab.small.BAD_AFTER", 5)
+    bad = small(name="bad", network="tests.lab.small:bad", seeds=3)
+    outcome = run_recipes([bad, small(seeds=3)], out=tmp_path, workers=0, quiet=True)
+    assert len(outcome.failures) == 6
+    assert all("at step 6 of chunk 1" in line for line in outcome.failures)
+    assert outcome.report.exists()
+    assert [comparison.recipe for comparison in outcome.comparisons] == ["bad", "small"]
+
+
+def test_changed_data_and_code_are_told_and_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    code = tmp_path / "users_network.py"
+    text = "from torch import nn\ndef build(shape, outputs):\n    return nn.Linear(shape[0], outputs)\n"
+    code.write_text(text)
+    data = tmp_path / "mine.npz"
+    x, y = np.random.default_rng(0).normal(size=(80, 3)), np.arange(80) % 2
+    np.savez(data, x=x, y=y)
+    recipe = small(source=str(data), network="users_network:build", methods=("warm-start",))
+
+    def again() -> tuple[int, str]:
+        from hare_tortoise.lab.building import cached_source
+
+        cached_source.cache_clear()
+        run_recipes([recipe], out=tmp_path / "out", workers=0)
+        return len(list((tmp_path / "out").rglob("metrics.json"))), capsys.readouterr().err
+
+    assert again()[0] == 1
+    count, shown = again()
+    assert count == 1
+    assert "not used" not in shown
+    code.write_text(text + "# changed\n")
+    count, shown = again()
+    assert count == 2
+    assert "was done with other code: it is not used" in shown
+    np.savez(data, x=x + 1, y=y)
+    count, shown = again()
+    assert count == 3
+    assert "was done with other data: it is not used" in shown
+
+
+def test_a_full_disk_leaves_what_is_finished(tmp_path: Path) -> None:
+    """A real limit on the size of files: the write fails in the middle, as on a full disk."""
+    first = task_of(Trial(small(), "warm-start", 1.0, 0), tmp_path)
+    second = task_of(Trial(small(network="mlp(hidden=(512, 512))"), "warm-start", 1.0, 1), tmp_path)
+    heard = Heard([first, second])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        results = Inline().run([first, second], heard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert results[0] is not None
+    assert results[1] is None
+    assert "File too large" in heard.crashes[1]
+    assert not list(tmp_path.rglob("*.part"))
+    assert timeless(run_of(first).finished()[0]) == timeless(results[0].rows)  # type: ignore[index]
+    again = Inline().run([first, second], Heard([first, second]))
+    assert all(result is not None for result in again)
+
+
+def test_ctrl_c_keeps_what_is_done_and_writes_checkpoints(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = command(out)
+    deadline = time.monotonic() + 60
+    while not list(out.rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) != 0
+    for path in out.rglob("*.json"):
+        files.read_json(path)
+    for path in out.rglob("*.safetensors"):
+        files.read_tensors(path)
+    assert not list(out.rglob("*.part"))
+    assert command(out).wait(120) == 0
+
+
+def test_two_commands_on_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    both = [command(out), command(out)]
+    assert [process.wait(240) for process in both] == [0, 0]
+    for path in out.rglob("metrics.json"):
+        files.read_json(path)
+
+
+def test_time_left_is_measured_on_what_was_done_here() -> None:
+    tally = Tally([100, 100], began=0.0)
+    assert tally.seconds_left(1.0) is None
+    tally.moment(0, 50)  # resumed: half of it was done before
+    tally.moment(0, 75)
+    assert tally.share == pytest.approx(75 / 200)
+    assert tally.seconds_left(10.0) == pytest.approx(125 * 10 / 25)
+    tally.end(0)
+    tally.end(1)
+    assert tally.share == 1.0
+    assert tally.seconds_left(20.0) == 0
+
+
+def test_plain_lines_and_the_live_display() -> None:
+    known = trials(small(seeds=2))
+    result = Result("small", "warm-start", 1.0, 0, ({"test_accuracy": 0.5, "seconds": 1.25},))
+    for kind, terminal in ((Lines, False), (Terminal, True)):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+        with kind(known, [100] * 4, 2, console) as shown:
+            shown.started(0, 0)
+            shown.moment(0, Moment(0, 2, 50, 0.25))
+            shown.started(1, 1)
+            if isinstance(shown, Terminal):
+                shown.live.refresh()
+            shown.finished(0, result)
+            shown.crashed(1, "no luck")
+            shown.note(0, "a [bold]note[/bold]")
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "failed: no luck" in text
+        assert "a [bold]note[/bold]" in text
+        if kind is Lines:
+            assert "3/6 trials" in text
+            assert "accuracy 0.500, 1.2 s" in text
+        else:
+            assert "chunk 1/2" in text
+            assert "0.250" in text
+
+
+def test_durations() -> None:
+    assert [clock(value) for value in (0, 59.6, 3600, None)] == ["0:00", "1:00", "1:00:00", "-:--"]
+
+
+def test_nothing_that_is_read_or_written_is_a_pickle(tmp_path: Path) -> None:
+    run_recipes([small()], out=tmp_path, workers=0, quiet=True)
+    kinds = {path.suffix for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
+    assert kinds == {".json", ".safetensors", ".html"}
+    for path in tmp_path.rglob("*.json"):
+        json.loads(path.read_text())
+
+
+def test_the_deployed_network_of_a_run_can_be_taken_out(tmp_path: Path) -> None:
+    task = task_of(Trial(small(), METHODS[7], 1.0, 0), tmp_path)
+    Inline().run([task], Heard([task]))
+    weights = run_of(task).weights()
+    assert "head.weight" in weights
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())

@@ -26,6 +26,6 @@ def clear_state(optimizer: Optimizer) -> None:
     """
     optimizer.state.clear()
     if isinstance(optimizer, Adagrad):
-        # The one class that makes its state when it is built; a twin on the same parameters makes it again.
+        # It makes its state when it is built, and in older releases of torch only then; a twin makes it again.
         twin = Adagrad([dict(group) for group in optimizer.param_groups], **optimizer.defaults)
         optimizer.state.update(twin.state)

@@ -9,7 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hare_tortoise.streams import SCENARIOS, Chunk, Examples, Source, Stream, growing, load_source, warm_start
+from hare_tortoise.streams import (
+    SCENARIOS,
+    Chunk,
+    Examples,
+    Source,
+    Stream,
+    derived_generator,
+    growing,
+    load_source,
+    warm_start,
+)
 from hare_tortoise.streams import scenarios as scenarios_module
 from hare_tortoise.streams.scenarios import PAPER_NOISE
 
@@ -122,9 +132,8 @@ def test_noise_is_drawn_anew_over_all_examples_of_a_chunk(make_source: MakeSourc
 
 def test_the_check_notices_noise_that_stays(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_source(2000)
-    generator = scenarios_module.derived_generator
     monkeypatch.setattr(
-        scenarios_module, "derived_generator", lambda seed, *purpose: generator(seed, purpose[0])
+        scenarios_module, "derived_generator", lambda seed, *purpose: derived_generator(seed, purpose[0])
     )
     with pytest.raises(AssertionError):
         check_noise_is_drawn_anew(growing(source, chunks=2, label_noise=(0.5, 0.5)), source)

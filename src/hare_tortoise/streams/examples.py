@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Self
 
 import torch
@@ -151,13 +152,17 @@ class TensorExamples(Examples):
         self, bounds: list[tuple[int, int]], generator: torch.Generator | None, augment: Augment | None
     ) -> Iterator[Batch]:
         rows, targets = self.rows, self.targets
-        if generator is not None:
+        if generator is None:
+            targets = targets.clone()
+        else:
             order = torch.randperm(len(self), generator=generator, device=generator.device)
             order = order.to(targets.device)
             rows = order if rows is None else rows.index_select(0, order)
             targets = targets.index_select(0, order)
         for start, end in bounds:
-            inputs = self.inputs[start:end] if rows is None else self.inputs.index_select(0, rows[start:end])
+            # Copies, not views: what is done to a batch in place must not reach the data.
+            stored = self.inputs
+            inputs = stored[start:end].clone() if rows is None else stored.index_select(0, rows[start:end])
             if augment is not None and generator is not None:
                 inputs = augment(inputs, generator)
             yield inputs if self.prepare is None else self.prepare(inputs), targets[start:end]
@@ -167,5 +172,8 @@ class TensorExamples(Examples):
         inputs = self.inputs.to(device)
         if inputs is self.inputs:
             return self
-        rows = None if self.rows is None else self.rows.to(device)
-        return type(self)(inputs, self.targets.to(device), rows=rows, prepare=self.prepare)
+        moved = copy(self)
+        moved.inputs = inputs
+        moved.targets = self.targets.to(device)
+        moved.rows = None if self.rows is None else self.rows.to(device)
+        return moved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, Self
 
 import torch
@@ -105,11 +106,6 @@ class LoaderExamples(Examples):
 
     def to(self, device: torch.device | str) -> Self:
         """The same examples, handed out on `device`."""
-        return type(self)(
-            self.dataset,
-            rows=self.rows,
-            targets=self.targets,
-            prepare=self.prepare,
-            workers=self.workers,
-            device=device,
-        )
+        moved = copy(self)
+        moved.device = torch.device(device)
+        return moved

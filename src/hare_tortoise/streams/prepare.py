@@ -70,18 +70,15 @@ class Normalise:
             >>> Normalise.of(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
             Normalise(mean=(2.0, 5.0), std=(1.0, 1.0))
         """
-        if not per_channel:
-            inputs = inputs.reshape(len(inputs), 1, -1)
-        dims = [0, *range(2, inputs.ndim)]
-        count = inputs.numel() // inputs.shape[1]
-        blocks = [inputs[start : start + 1024] for start in range(0, len(inputs), 1024)]
+        inputs = inputs.reshape(len(inputs), inputs.shape[1] if per_channel else 1, -1)
+        count = len(inputs) * inputs.shape[2]
         mean = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device)
         squares = torch.zeros_like(mean)
+        blocks = [inputs[start : start + 1024] for start in range(0, len(inputs), 1024)]
         for block in blocks:
-            mean += block.sum(dims, dtype=torch.float64) / count
+            mean += block.double().sum(2).sum(0) / count
         for block in blocks:
-            centred = block.double() - mean.view(-1, *[1] * (inputs.ndim - 2))
-            squares += centred.square_().sum(dims) / count
+            squares += (block.double() - mean[:, None]).square_().sum(2).sum(0) / count
         std = squares.sqrt()
         std[std <= 1e-12 * mean.abs()] = 1.0
         return cls(tuple(mean.tolist()), tuple(std.tolist()))

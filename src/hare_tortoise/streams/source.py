@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -96,4 +97,9 @@ class Source:
             for kind, tensor in (("inputs", inputs), ("targets", targets))
         }
         same = all(moved[name] is getattr(self, name) for name in moved)
-        return self if same else replace(self, **moved)  # type: ignore[arg-type]
+        if same:
+            return self
+        source = copy(self)
+        for name, tensor in moved.items():
+            object.__setattr__(source, name, tensor)
+        return source

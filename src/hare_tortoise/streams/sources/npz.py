@@ -93,12 +93,15 @@ def _columns(path: Path, arrays: dict[str, Array]) -> list[tuple[str, Array]]:
 
 
 def _inputs(path: Path, key: str, array: Array, channels: Channels) -> Tensor:
+    import numpy as np
+
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{path}: {key!r} is of type {array.dtype}, expected numbers")
     if array.ndim == 0 or array.size == 0:
         raise ValueError(f"{path}: {key!r} has the shape {array.shape}, expected (examples, …) and not empty")
     byte = array.dtype == "uint8"
-    tensor = torch.from_numpy(array.astype("uint8" if byte else "float32", order="C"))
+    with np.errstate(over="ignore"):
+        tensor = torch.from_numpy(array.astype("uint8" if byte else "float32", order="C"))
     if not byte and not bool(torch.isfinite(tensor).all()):
         rows = (~torch.isfinite(tensor)).view(len(tensor), -1).any(1).nonzero()
         raise ValueError(

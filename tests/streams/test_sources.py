@@ -258,6 +258,13 @@ def test_digits_is_split_alike_for_everyone() -> None:
     assert source.digest.startswith("5b25f92e")
 
 
+def abs_of() -> Callable[[Tensor], Tensor]:
+    def prepare(inputs: Tensor) -> Tensor:
+        return inputs.abs()
+
+    return prepare
+
+
 def test_the_digest_tells_data_apart() -> None:
     source = load_source("digits")
     changed = source.train_inputs.clone()
@@ -272,6 +279,8 @@ def test_the_digest_tells_data_apart() -> None:
     }
     assert len(digests) == 5
     assert replace(source, name="other").digest == source.digest
+    functions = [replace(source, prepare=abs_of()).digest for _ in range(2)]
+    assert functions[0] == functions[1] != source.digest
 
 
 def test_a_source_on_its_device_is_itself() -> None:
@@ -312,6 +321,7 @@ def test_wrong_names_and_settings(name: str, settings: dict[str, Any], message: 
         ({"test_targets": torch.zeros(3, dtype=torch.int64)}, "test has 397 inputs and 3 targets"),
         ({"test_inputs": torch.zeros(397, 3)}, r"test inputs have the shape \(3,\)"),
         ({"outputs": 9}, "between 0 and 8"),
+        ({"test_targets": torch.zeros(397)}, "test labels are torch.float32: give int64"),
     ],
 )
 def test_parts_that_do_not_fit(change: dict[str, object], message: str) -> None:

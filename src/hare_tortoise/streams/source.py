@@ -6,6 +6,7 @@ import hashlib
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from types import FunctionType
 
 import torch
 from torch import Tensor
@@ -61,6 +62,8 @@ class Source:
                     f"{tuple(self.train_inputs.shape[1:])}: make them alike"
                 )
             if self.task == "classification":
+                if targets.dtype != torch.int64:
+                    raise ValueError(f"{self.name}: {split} labels are {targets.dtype}: give int64")
                 low, high = int(targets.min()), int(targets.max())
                 if targets.ndim != 1 or low < 0 or high >= self.outputs:
                     raise ValueError(
@@ -77,7 +80,10 @@ class Source:
     @cached_property
     def digest(self) -> str:
         """sha256 over all arrays, their shapes and dtypes and how they are prepared, in hexadecimal."""
-        value = hashlib.sha256(f"{self.task} {self.outputs} {self.prepare!r}".encode())
+        prepare = self.prepare
+        # The repr of a function holds its address, which is another one in each process.
+        how = f"{prepare.__module__}.{prepare.__qualname__}" if isinstance(prepare, FunctionType) else prepare
+        value = hashlib.sha256(f"{self.task} {self.outputs} {how!r}".encode())
         for _, inputs, targets in self._splits():
             for tensor in (inputs, targets):
                 value.update(f" {tensor.dtype} {tuple(tensor.shape)} ".encode())

@@ -198,17 +198,8 @@ def npz(
     Raises:
         ValueError: the file is missing or broken, or an array is not as it should be; with file and key.
     """
-    if channels not in ("auto", "first", "last"):
-        raise ValueError(f'channels is {channels!r}: give "auto", "first" or "last"')
-    if task not in (None, "classification", "regression"):
-        raise ValueError(f'task is {task!r}: give "classification" or "regression"')
-    if isinstance(test_share, bool) or not 0 < test_share < 1:
-        raise ValueError(f"test_share is {test_share!r}: give the share to test on, above 0 and below 1")
-    file = Path(path).expanduser()
-    if not file.is_file():
-        file = data_root(root) / file
-    if not file.is_file():
-        raise ValueError(f"there is no file {path}: give the path of an .npz file")
+    _check_settings(task, channels, test_share)
+    file = _place(path, root)
     columns = _columns(file, _open(file))
     task = _kind(file, columns[1::2], task)
     inputs = [_inputs(file, key, array, channels) for key, array in columns[::2]]
@@ -228,6 +219,24 @@ def npz(
         task=task,
         prepare=_prepare(train, normalise),
     )
+
+
+def _check_settings(task: Task | None, channels: Channels, test_share: float) -> None:
+    if channels not in ("auto", "first", "last"):
+        raise ValueError(f'channels is {channels!r}: give "auto", "first" or "last"')
+    if task not in (None, "classification", "regression"):
+        raise ValueError(f'task is {task!r}: give "classification" or "regression"')
+    if isinstance(test_share, bool) or not 0 < test_share < 1:
+        raise ValueError(f"test_share is {test_share!r}: give the share to test on, above 0 and below 1")
+
+
+def _place(path: Path | str, root: Path | None) -> Path:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        file = data_root(root) / file
+    if not file.is_file():
+        raise ValueError(f"there is no file {path}: give the path of an .npz file")
+    return file
 
 
 def _check_alike(path: Path, columns: list[tuple[str, Array]], inputs: list[Tensor]) -> None:

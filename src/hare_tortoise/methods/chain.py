@@ -1,0 +1,196 @@
+"""Several methods on one model, as one method."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .method import Batches, Loss, Method
+from .names import unwrap
+
+Averages = Literal["follow", "keep"]
+
+
+class Chain(Method):
+    """Compose methods on one model: what one of them does, the next one finds.
+
+    The chain alone is hooked: it takes over the optimizers of its members and calls them left to right. The
+    penalties add: `penalty = Σ member.penalty`. The averages of a chain follow what other members do to the
+    weights: after a new network they are copies of it and counts start at zero; after a partial change (Shrink
+    & Perturb, a head) they get the same change with the same draw.
+
+    Args:
+        methods: the members, at least one, all on the same model; a chain among them is taken apart.
+        optimizer: the optimizer(s); None: those that the members were given, if any.
+        deployed: the member whose network is deployed; needed where two or more have a network of their own
+            (a slow tortoise to reset to, a quick average to ship). None: the only one that has, or the model.
+        averages: "follow", or "keep": other members' changes leave the averages alone (as in the authors' code:
+            the next reset then undoes the change).
+
+    Raises:
+        ValueError: no members, members on different models or with different optimizers, the same member twice
+            or of another chain, or `deployed` missing or no member.
+        RuntimeError: when a member is attached by itself.
+
+    Example:
+        >>> import torch
+        >>> from hare_tortoise.methods.ema import EMA
+        >>> from hare_tortoise.methods.hare_tortoise import HareTortoise
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> slow, quick = HareTortoise(model, reset_every=100), EMA(model, decay=0.9)
+        >>> chain = Chain(slow, quick, optimizer=optimizer, deployed=quick)
+        >>> optimizer.step()
+        >>> slow.steps, quick.steps, chain.deployed is quick.tortoise
+        (1, 1, True)
+    """
+
+    def __init__(
+        self,
+        *methods: Method,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        deployed: Method | None = None,
+        averages: Averages = "follow",
+    ) -> None:
+        members: tuple[Method, ...] = tuple(
+            member
+            for method in methods
+            for member in (method.members if isinstance(method, Chain) else (method,))
+        )
+        _check_members(members, methods)
+        if averages not in ("follow", "keep"):
+            raise ValueError(f"averages is {averages!r}, expected 'follow' or 'keep'")
+        own = [member for member in members if member.deploys]
+        if deployed is None and len(own) > 1:
+            raise ValueError(
+                f"{_names(own)} each deploy a network of their own, expected deployed=: name the member"
+            )
+        if deployed is not None and not any(deployed is member for member in members):
+            raise ValueError(
+                f"deployed is a {type(deployed).__name__} that is no member: give one of the members"
+            )
+        super().__init__(members[0].model)
+        self.members: tuple[Method, ...] = members
+        self._deployed = deployed if deployed is not None else (own[0] if own else None)
+        optimizers = _optimizers(members) if optimizer is None else optimizer
+        for method in methods:
+            method.detach()
+        for member in members:
+            member._chain = weakref.ref(self)
+            member.listeners = tuple(
+                other
+                for other in members
+                if other is not member and not (averages == "keep" and other.averages)
+            )
+        if optimizers:
+            self.attach(optimizers)
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """What the members must be given."""
+        return frozenset().union(*(member.needs for member in self.members))
+
+    def _take(self, optimizers: Sequence[Optimizer]) -> None:
+        super()._take(optimizers)
+        for member in self.members:
+            member._take(optimizers)
+
+    @property
+    def adds_penalty(self) -> bool:
+        """Whether any member has something to add to the loss."""
+        return any(member.adds_penalty for member in self.members)
+
+    def penalty(self, inputs: Tensor, outputs: Tensor, targets: Tensor | None = None) -> Tensor:
+        """The sum of the members' penalties, a scalar."""
+        total = outputs.new_zeros(())
+        for member in self.members:
+            if member.adds_penalty:
+                total = total + member.penalty(inputs, outputs, targets)
+        return total
+
+    def after_step(self, skipped: Tensor | None = None) -> None:
+        """Let each member act after an optimizer step, left to right."""
+        for member in self.members:
+            member.after_step(skipped)
+
+    def new_data(
+        self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
+    ) -> None:
+        """Let each member act because the data has changed, left to right."""
+        for member in self.members:
+            member.new_data(batches, loss=loss, steps=steps)
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The network of the member that is deployed, or the model."""
+        return self.model if self._deployed is None else self._deployed.deployed
+
+    @property
+    def deploys(self) -> bool:
+        """Whether a member deploys a network of its own."""
+        return self._deployed is not None and self._deployed.deploys
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the members, by position and class."""
+        return {key: member.state_dict() for key, member in self._keyed()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a saved state.
+
+        Raises:
+            ValueError: it is of a chain with other members; the message names them.
+        """
+        keyed = self._keyed()
+        if list(state) != [key for key, _ in keyed]:
+            raise ValueError(
+                f"state is of a chain of {', '.join(map(str, state)) or 'nothing'}, expected "
+                f"{', '.join(key for key, _ in keyed)}: build the chain of the same methods in the same order"
+            )
+        for key, member in keyed:
+            member.load_state_dict(state[key])
+
+    def _keyed(self) -> list[tuple[str, Method]]:
+        return [
+            (f"{position}.{type(member).__name__}", member) for position, member in enumerate(self.members)
+        ]
+
+
+def _names(methods: Sequence[Method]) -> str:
+    return ", ".join(type(method).__name__ for method in methods)
+
+
+def _check_members(members: Sequence[Method], methods: Sequence[Method]) -> None:
+    wrong = [type(member).__name__ for member in members if not isinstance(member, Method)]
+    if wrong:
+        raise TypeError(
+            f"methods hold {', '.join(wrong)}, expected methods: Chain(HareTortoise(...), L2Init(...))"
+        )
+    if not members:
+        raise ValueError("methods is empty, expected at least one: Chain(HareTortoise(...), L2Init(...))")
+    if len(set(map(id, members))) < len(members):
+        raise ValueError(f"methods ({_names(members)}) name a member twice: build one for each place")
+    taken_apart = {id(member) for method in methods if isinstance(method, Chain) for member in method.members}
+    held = [
+        member
+        for member in members
+        if id(member) not in taken_apart and member._chain is not None and member._chain() is not None
+    ]
+    if held:
+        raise ValueError(f"{_names(held)} belong to another chain already: build new ones")
+    if len({id(unwrap(member.model)) for member in members}) > 1:
+        raise ValueError(
+            f"methods ({_names(members)}) are on different models, expected one: build them on the same"
+        )
+
+
+def _optimizers(members: Sequence[Method]) -> tuple[Optimizer, ...]:
+    given = {tuple(map(id, member.optimizers)): member.optimizers for member in members if member.optimizers}
+    if len(given) > 1:
+        raise ValueError(
+            "the members were given different optimizers, expected the same: give optimizer= to the chain"
+        )
+    return next(iter(given.values()), ())

@@ -1,0 +1,108 @@
+"""Lending the weights of the tortoise to the user's own module, and giving the module its own back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .names import local, named_modules, named_weights, unwrap
+from .sharding import process_groups, reshard, take_from_first_rank
+
+
+@contextmanager
+def lent(
+    model: nn.Module, average: Mapping[str, Tensor], buffers: Sequence[str], optimizers: Sequence[Optimizer]
+) -> Iterator[None]:
+    """Give a module the weights of an average for the time of a `with` block.
+
+    Args:
+        model: its values, modes and `requires_grad` are restored at the end, whatever happens inside.
+        average: the values to lend by canonical name.
+        buffers: the names of buffers that are the first process's everywhere.
+        optimizers: a step of theirs inside is a RuntimeError, before it changes anything.
+    """
+    reshard(model)
+    hare = named_weights(model)
+    kept = {name: tensor.detach().clone() for name, tensor in hare.items()}
+    modes = {module: module.training for _, module in named_modules(model)}
+    with ExitStack() as undo:
+        undo.callback(_restore, model, hare, kept, modes, _owners(model))
+        for optimizer in optimizers:
+            undo.callback(optimizer.register_step_pre_hook(_refuse_step).remove)
+        network: Any = unwrap(model)
+        undo.callback(network.register_state_dict_post_hook(_saving(model, kept)).remove)
+        with torch.no_grad():
+            for name, value in average.items():
+                local(hare[name]).copy_(local(value))
+            take_from_first_rank([hare[name] for name in buffers], process_groups(model))
+        model.eval()
+        yield
+
+
+def _refuse_step(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
+    raise RuntimeError(
+        "an optimizer step inside deployed_weights() would train the tortoise, and be undone at the end: step outside"
+    )
+
+
+Owners = list[tuple[dict[str, Any], str, Tensor, bool]]
+
+
+def _owners(model: nn.Module) -> Owners:
+    """Where each tensor of the model is kept, and whether it requires a gradient."""
+    return [
+        (place, name, tensor, tensor.requires_grad)
+        for _, module in named_modules(model)
+        for place in (module._parameters, module._buffers)
+        for name, tensor in place.items()
+        if tensor is not None
+    ]
+
+
+@torch.no_grad()
+def _restore(
+    model: nn.Module,
+    hare: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor],
+    modes: Mapping[nn.Module, bool],
+    owners: Owners,
+) -> None:
+    reshard(model)
+    for place, name, tensor, requires_grad in owners:
+        place[name] = tensor
+        if tensor.requires_grad != requires_grad:
+            tensor.requires_grad_(requires_grad)
+    for name, value in kept.items():
+        local(hare[name]).copy_(local(value))
+    model.train(modes[unwrap(model)])
+    for module, training in modes.items():
+        module.training = training
+
+
+def _saving(model: nn.Module, kept: Mapping[str, Tensor]) -> Any:
+    """A hook that puts the module's own weights into its `state_dict()`, in place of the lent ones."""
+    canonical = {id(tensor): name for name, tensor in named_weights(model).items()}
+    network = unwrap(model)
+    raw = {
+        name: canonical[id(tensor)]
+        for tensors in (
+            network.named_parameters(remove_duplicate=False),
+            network.named_buffers(remove_duplicate=False),
+        )
+        for name, tensor in tensors
+        if id(tensor) in canonical
+    }
+
+    def hook(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+        for key in state:
+            name = key.removeprefix(prefix)
+            name = raw.get(name, name)
+            if key.startswith(prefix) and name in kept:
+                state[key] = kept[name]
+
+    return hook

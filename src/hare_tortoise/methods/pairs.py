@@ -1,0 +1,168 @@
+"""Hare and tortoise side by side, tensor by tensor, in the lists that the averaging step uses as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from .names import is_sharded, local
+
+Treatment = Literal["average", "copy", "none"]
+
+
+@dataclass
+class Group:
+    """Pairs of one device, and of one dtype on either side, which one foreach call takes together."""
+
+    mixed: bool
+    hare: list[Tensor] = field(default_factory=list)
+    tortoise: list[Tensor] = field(default_factory=list)
+
+    def average(self, decay: float, weight: float) -> None:
+        """`tortoise ← decay·tortoise + weight·hare`, where `weight = 1 − decay`."""
+        if self.mixed:
+            # lerp refuses two dtypes; these two calls take them without a converted copy of the hare.
+            torch._foreach_mul_(self.tortoise, decay)
+            torch._foreach_add_(self.tortoise, self.hare, alpha=weight)
+        else:
+            torch._foreach_lerp_(self.tortoise, self.hare, weight)
+
+    def average_on_device(self, weight: Tensor) -> None:
+        """The same with a weight that the host does not know; 0 leaves the tortoise as it is, bit for bit."""
+        weight = weight.to(self.tortoise[0], non_blocking=True)
+        weights = [weight] * len(self.tortoise)
+        if self.mixed:
+            torch._foreach_mul_(self.tortoise, 1 - weight)
+            torch._foreach_addcmul_(self.tortoise, self.hare, weights)
+        else:
+            torch._foreach_lerp_(self.tortoise, self.hare, weights)
+
+
+class Pairs:
+    """The tensors of hare and tortoise that belong together, and what is done with each pair.
+
+    Args:
+        hare: parameters and buffers of the model by canonical name.
+        tortoise: those of the average, with the same names and shapes.
+        treatment: "average", "copy" or "none" by name.
+    """
+
+    def __init__(
+        self, hare: Mapping[str, Tensor], tortoise: Mapping[str, Tensor], treatment: Mapping[str, Treatment]
+    ) -> None:
+        self.hare = dict(hare)
+        self.tortoise = dict(tortoise)
+        self.treatment = dict(treatment)
+        groups: dict[Any, Group] = {}
+        self._copied = Group(mixed=True)
+        self._places = {name: _place(tensor) for name, tensor in self.hare.items()}
+        for name, tensor in self.hare.items():
+            near, far = local(tensor), local(self.tortoise[name])
+            if treatment[name] == "average":
+                key = (near.device, near.dtype, far.dtype)
+                group = groups.setdefault(key, Group(mixed=near.dtype != far.dtype))
+            elif treatment[name] == "copy":
+                group = self._copied
+            else:
+                continue
+            group.hare.append(near)
+            group.tortoise.append(far)
+        self._averaged = list(groups.values())
+        # `model.to(...)` keeps the objects of the parameters; one of each group tells.
+        self._signs = [(group.hare[0], group.hare[0].device, group.hare[0].dtype) for group in self._averaged]
+        self._shards = [
+            (cast(Any, tensor), cast(Any, tensor)._local_tensor)
+            for tensor in self.hare.values()
+            if is_sharded(tensor)
+        ]
+
+    @torch.no_grad()
+    def average(self, decay: float) -> None:
+        """`tortoise ← decay·tortoise + (1 − decay)·hare`; what is not averaged is copied."""
+        for group in self._averaged:
+            group.average(decay, 1 - decay)
+        if self._copied.hare:
+            torch._foreach_copy_(self._copied.tortoise, self._copied.hare)
+
+    @torch.no_grad()
+    def average_on_device(self, weight: Tensor) -> None:
+        """`tortoise ← tortoise + weight·(hare − tortoise)`, the weight a scalar on the device."""
+        for group in self._averaged:
+            group.average_on_device(weight)
+        if self._copied.hare:
+            torch._foreach_copy_(self._copied.tortoise, self._copied.hare)
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """`hare ← tortoise`, by value."""
+        for group in (*self._averaged, self._copied):
+            if group.hare:
+                torch._foreach_copy_(group.hare, group.tortoise)
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """`tortoise ← hare`, all of it."""
+        for name, tensor in self.hare.items():
+            local(self.tortoise[name]).copy_(local(tensor))
+
+    def moved(self) -> bool:
+        """Whether a step can tell that the lists do not hold the model's weights as they are now."""
+        return any(
+            tensor.device != device or tensor.dtype != dtype for tensor, device, dtype in self._signs
+        ) or any(shard._local_tensor is not part for shard, part in self._shards)
+
+    def match(self, hare: Mapping[str, Tensor], tortoise: Mapping[str, Tensor]) -> bool:
+        """Whether the lists hold these very tensors, where they were."""
+        return (
+            hare.keys() == self.hare.keys()
+            and all(tensor is self.hare[name] for name, tensor in hare.items())
+            and all(tensor is self.tortoise[name] for name, tensor in tortoise.items())
+            and all(_place(tensor) == self._places[name] for name, tensor in hare.items())
+        )
+
+    @torch.no_grad()
+    def non_finite(self) -> list[str]:
+        """Names of the averages that hold a NaN or an infinity; one synchronisation for each device."""
+        names: dict[torch.device, list[str]] = {}
+        largest: dict[torch.device, list[Tensor]] = {}
+        for name, treatment in self.treatment.items():
+            values = local(self.tortoise[name])
+            if treatment == "average" and values.numel():
+                names.setdefault(values.device, []).append(name)
+                largest.setdefault(values.device, []).append(values)
+        found = []
+        for device, tensors in largest.items():
+            # The largest magnitude neither overflows nor loses a NaN, as a sum of squares would.
+            magnitudes = torch._foreach_norm(tensors, ord=float("inf"))
+            finite = torch.stack([value.float() for value in magnitudes]).isfinite().tolist()
+            found += [name for name, fine in zip(names[device], finite, strict=True) if not fine]
+        return found
+
+    def written_buffers(self) -> list[str]:
+        """Names of the buffers that a reset writes."""
+        return [
+            name
+            for name, tensor in self.hare.items()
+            if not isinstance(tensor, nn.Parameter) and self.treatment[name] != "none"
+        ]
+
+
+def treatment_of(tensor: Tensor, buffers: Treatment) -> Treatment:
+    """What is done with a tensor of the hare, `buffers` being the wish for floating buffers."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return "copy"
+    if isinstance(tensor, nn.Parameter):
+        return "average"
+    # An attention mask of −inf or an observer's minimum of +inf would be averaged to NaN.
+    if buffers == "average" and not bool(local(tensor).isfinite().all()):
+        return "copy"
+    return buffers
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    part = local(tensor)
+    return part.device, part.dtype, tuple(tensor.shape), part.data_ptr()

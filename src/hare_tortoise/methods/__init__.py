@@ -1,22 +1,38 @@
 """Ways to keep a network plastic, one file each, and how they are composed."""
 
+from .chain import Chain
+from .ema import EMA
 from .from_scratch import FromScratch
+from .hare_tortoise import HareTortoise
 from .head_reset import HeadReset
 from .l2_init import L2Init
 from .method import Batches, Change, Loss, Method
 from .optimizer_reset import OptimizerReset
+from .schedules import Schedule, geometric, horizon, karras, power_law, switch, warmup
 from .shrink_perturb import ShrinkPerturb
+from .switch_ema import SwitchEMA
 from .warm_start import WarmStart
 
 __all__ = [
+    "EMA",
     "Batches",
+    "Chain",
     "Change",
     "FromScratch",
+    "HareTortoise",
     "HeadReset",
     "L2Init",
     "Loss",
     "Method",
     "OptimizerReset",
+    "Schedule",
     "ShrinkPerturb",
+    "SwitchEMA",
     "WarmStart",
+    "geometric",
+    "horizon",
+    "karras",
+    "power_law",
+    "switch",
+    "warmup",
 ]

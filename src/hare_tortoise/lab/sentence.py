@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hare_tortoise.lab.comparison import FULL, Comparison, Difference, Entry
 from hare_tortoise.lab.recipe import FROM_SCRATCH, WARM_START
@@ -35,13 +36,29 @@ def sentence(comparison: Comparison) -> str:
     return f"{_opening(comparison)}: {'; '.join(clauses)}."
 
 
-def notes(comparison: Comparison) -> list[str]:
+@dataclass(frozen=True)
+class Note:
+    """What a reader must know beside the figures.
+
+    Args:
+        text: one or two sentences.
+        warning: whether something went wrong: trials failed or are missing.
+    """
+
+    text: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def notes(comparison: Comparison) -> list[Note]:
     """Say what a reader must know beside the figures: scale, failures, missing trials, few seeds, intervals.
 
     Args:
         comparison: as `compare` gives it.
     """
-    names, found = labels(comparison.methods), []
+    names, warnings, found = labels(comparison.methods), [], []
     if comparison.scaled_down:
         found.append(f"Scaled down ({comparison.scale}): these are not the figures of the published setting.")
     for entry in comparison.entries:
@@ -49,12 +66,12 @@ def notes(comparison: Comparison) -> list[str]:
         if entry.failures:
             ran = len(entry.failures) + len(entry.seeds)
             reasons = listing([f"seed {f.seed} ({f.reason})" for f in entry.failures])
-            found.append(
+            warnings.append(
                 f"{where}: {len(entry.failures)} of {ran} seeds failed: {reasons}. The figures are over "
                 f"the other {len(entry.seeds)}, and it counts as not reaching from scratch."
             )
         if entry.missing:
-            found.append(f"{where}: {len(entry.missing)} of {comparison.seeds} seeds were not run.")
+            warnings.append(f"{where}: {len(entry.missing)} of {comparison.seeds} seeds were not run.")
         if 0 < len(entry.seeds) < FEWEST:
             found.append(f"{where}: {_seeds(len(entry.seeds))}, anecdotal: no interval below {FEWEST}.")
     if comparison.reference is None:
@@ -66,7 +83,7 @@ def notes(comparison: Comparison) -> list[str]:
             "Intervals are 95 % (Student's t over the seeds, differences paired), each by itself: "
             "of 20, one is expected to miss."
         )
-    return found
+    return [*(Note(text, True) for text in warnings), *(Note(text) for text in found)]
 
 
 def _opening(comparison: Comparison) -> str:

@@ -94,6 +94,11 @@ def lay_out(comparison: Comparison, *, complete: bool = False) -> Columns:
     several, stream = len(comparison.budgets) > 1, len(comparison.chunks) > 1
     averages = stream and (complete or not several)
     full = FULL if several else None
+
+    def head(of: str, name: str) -> str:
+        # where there is room, and differences of two kinds stand, their names say of what
+        return f"{of}\n{name.replace(chr(10), ' ')}" if complete and stream else name
+
     columns: list[tuple[str, list[str]]] = []
 
     def add(name: str, cell: Callable[[Entry], str], wanted: bool = True) -> None:
@@ -106,14 +111,22 @@ def lay_out(comparison: Comparison, *, complete: bool = False) -> Columns:
     add("cost", lambda e: _cost(comparison, e))
     add("time", lambda e: duration(e.seconds))
     add("final", lambda e: percent(e.final))
-    add("vs from\nscratch", lambda e: _difference(e, FROM_SCRATCH, full))
-    add("vs same\nbudget", lambda e: _difference(e, FROM_SCRATCH), several and complete)
-    add("vs warm\nstart", lambda e: _difference(e, WARM_START), complete or several)
-    add("P\nbetter", lambda e: _probability(e, full), complete or several)
+    add(head("final", "vs from\nscratch"), lambda e: _difference(e, FROM_SCRATCH, full))
+    add(head("final", "vs same\nbudget"), lambda e: _difference(e, FROM_SCRATCH), several and complete)
+    add(head("final", "vs warm\nstart"), lambda e: _difference(e, WARM_START), complete or several)
+    add(head("final", "P\nbetter"), lambda e: _probability(e, full), complete or several)
     add("average", lambda e: percent(e.average), averages)
-    add("vs from\nscratch", lambda e: _difference(e, FROM_SCRATCH, full, average=True), averages)
-    add("vs warm\nstart", lambda e: _difference(e, WARM_START, average=True), averages and complete)
-    add("P\nbetter", lambda e: _probability(e, full, average=True), averages)
+    add(
+        head("average", "vs from\nscratch"),
+        lambda e: _difference(e, FROM_SCRATCH, full, average=True),
+        averages,
+    )
+    add(
+        head("average", "vs warm\nstart"),
+        lambda e: _difference(e, WARM_START, average=True),
+        averages and complete,
+    )
+    add(head("average", "P\nbetter"), lambda e: _probability(e, full, average=True), averages)
     add("train", lambda e: percent(e.train), complete)
     add("hare", lambda e: percent(e.hare), complete and any(e.hare != e.final for e in comparison.entries))
     add("reached", lambda e: {True: "yes", False: "no", None: "–"}[e.reaches], several)

@@ -1,0 +1,170 @@
+"""The picture of a comparison as a small static SVG: accuracy against cost, for a README or a paper."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hare_tortoise.lab.comparison import Comparison
+from hare_tortoise.lab.report_charts import around_reference, cost_of
+from hare_tortoise.lab.report_looks import Look, looks
+from hare_tortoise.lab.report_marks import mark
+from hare_tortoise.lab.statistics import Estimate
+from hare_tortoise.lab.wording import share
+
+_WIDTH, _HEIGHT = 860, 440
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 610, 22, 384
+_FONT = "font-family=\"'Segoe UI','Helvetica Neue',Roboto,'Liberation Sans',Arial,sans-serif\""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where data lie on the drawing: cost is logarithmic, accuracy linear."""
+
+    costs: tuple[float, float]
+    accuracies: tuple[float, float]
+
+    def x(self, cost: float) -> float:
+        low, high = (math.log(value) for value in self.costs)
+        return _LEFT + (_RIGHT - _LEFT) * (math.log(cost) - low) / (high - low)
+
+    def y(self, accuracy: float) -> float:
+        low, high = self.accuracies
+        return _BOTTOM - (_BOTTOM - _TOP) * (accuracy - low) / (high - low)
+
+
+Point = tuple[float, Estimate]
+
+
+def picture(comparison: Comparison) -> str:
+    """Draw accuracy against cost as an SVG, one curve per method over its budgets.
+
+    A bar is the 95 % interval of the paired difference to from scratch at budget 1; where it lies wholly above the
+    dotted line, one margin lower, the method reaches from scratch.
+
+    Args:
+        comparison: as `compare` gives it.
+
+    Raises:
+        ValueError: No trial of the comparison finished.
+    """
+    looked = looks(comparison.methods)
+    lines = {method: points for method in comparison.methods if (points := _points(comparison, method))}
+    if not lines:
+        raise ValueError(f"comparison: {comparison.recipe} has no finished trial, expected one at least")
+    frame = _frame(comparison, [point for points in lines.values() for point in points])
+    parts = [*_axes(comparison, frame), *_levels(comparison, frame)]
+    for place, (method, points) in enumerate(lines.items()):
+        shift = 26 * (place / max(1, len(lines) - 1) - 0.5)
+        parts += _curve(frame, looked[method], points, shift)
+    parts += _names(frame, [(looked[method], points[-1][1].mean) for method, points in lines.items()])
+    title = f"{comparison.recipe}: accuracy against cost"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {_FONT} font-size="13">'
+        f'<title>{html.escape(title)}</title><rect width="100%" height="100%" fill="#fff"/>'
+        f"{''.join(parts)}</svg>\n"
+    )
+
+
+def _points(comparison: Comparison, method: str) -> list[Point]:
+    entries = sorted((e for e in comparison.entries if e.method == method), key=lambda e: e.budget)
+    return [
+        (cost, placed)
+        for entry in entries
+        if (placed := around_reference(comparison, entry)) and (cost := cost_of(comparison, entry))
+    ]
+
+
+def _frame(comparison: Comparison, points: Sequence[Point]) -> _Frame:
+    costs = [cost for cost, _ in points]
+    ends = [value for _, p in points for value in (p.mean, p.low, p.high) if value is not None]
+    reference = comparison.reference
+    if reference is not None and reference.final is not None:
+        ends.append(reference.final.mean - comparison.margin)
+    pad = 0.06 * (max(ends) - min(ends)) or 0.01
+    return _Frame((min(costs) / 1.2, max(costs) * 1.2), (min(ends) - pad, max(ends) + pad))
+
+
+def _axes(comparison: Comparison, frame: _Frame) -> list[str]:
+    parts = []
+    low, high = frame.accuracies
+    step = next(s for s in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0) if (high - low) / s <= 8)
+    for number in range(math.ceil(low / step), math.floor(high / step) + 1):
+        y = frame.y(number * step)
+        parts.append(f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="#e6e8ed"/>')
+        parts.append(_text(_LEFT - 8, y + 4.5, f"{100 * number * step:.{1 if step < 0.01 else 0}f} %", "end"))
+    relative = comparison.reference is not None
+    for cost in sorted({float(f"{c:.2g}") for e in comparison.entries if (c := cost_of(comparison, e))}):
+        x = frame.x(cost)
+        parts.append(f'<path d="M{x:.1f} {_TOP}V{_BOTTOM}" stroke="#e6e8ed"/>')
+        parts.append(_text(x, _BOTTOM + 20, share(cost) if relative else f"{cost:,.0f}", "middle"))
+    below = (
+        "cost: samples processed, as a share of from scratch at full budget"
+        if relative
+        else "samples processed"
+    )
+    parts.append(_text((_LEFT + _RIGHT) / 2, _HEIGHT - 12, below, "middle"))
+    parts.append(
+        f'<text transform="translate(15 {(_TOP + _BOTTOM) / 2:g}) rotate(-90)" text-anchor="middle" '
+        'fill="#5b6270">final test accuracy</text>'
+    )
+    return parts
+
+
+def _levels(comparison: Comparison, frame: _Frame) -> list[str]:
+    if comparison.reference is None or comparison.reference.final is None:
+        return []
+    level = comparison.reference.final.mean
+    whole, below = frame.y(level), frame.y(level - comparison.margin)
+    margin = f"{100 * comparison.margin:g}"
+    return [
+        f'<path d="M{_LEFT} {whole:.1f}H{_RIGHT}" stroke="#1f2430"/>',
+        f'<path d="M{_LEFT} {below:.1f}H{_RIGHT}" stroke="#1f2430" stroke-dasharray="2 3"/>',
+        _text(_LEFT + 4, whole - 5, "from scratch, full budget", size=11),
+        _text(_LEFT + 4, below - 5, f"{margin} point{'' if margin == '1' else 's'} lower", size=11),
+    ]
+
+
+def _curve(frame: _Frame, look: Look, points: Sequence[Point], shift: float) -> list[str]:
+    places = [(frame.x(cost) + shift, estimate) for cost, estimate in points]
+    dash = ' stroke-dasharray="7 4"' if look.control else ""
+    path = "L".join(f"{x:.1f} {frame.y(p.mean):.1f}" for x, p in places)
+    parts = [f'<path d="M{path}" fill="none" stroke="{look.colour}" stroke-width="2"{dash}/>']
+    for x, p in places:
+        if p.low is not None and p.high is not None:
+            low, high = frame.y(p.low), frame.y(p.high)
+            bar = f"M{x:.1f} {low:.1f}V{high:.1f}M{x - 3:.1f} {low:.1f}h6M{x - 3:.1f} {high:.1f}h6"
+            parts.append(f'<path d="{bar}" stroke="{look.colour}" stroke-width="1.2"/>')
+        parts.append(mark(look, round(x, 1), round(frame.y(p.mean), 1)))
+    return parts
+
+
+def _names(frame: _Frame, ends: Sequence[tuple[Look, float]]) -> list[str]:
+    """Write the names beside the ends of the curves, in their order, pushed apart where they would overlap."""
+    ordered = sorted(ends, key=lambda end: -end[1])
+    gap, lowest = 20.0, _BOTTOM + 4.0
+    places: list[float] = []
+    for _, accuracy in ordered:
+        places.append(max(frame.y(accuracy), places[-1] + gap if places else _TOP + 4.0))
+    for number in reversed(range(len(places))):
+        places[number] = min(places[number], lowest)
+        lowest = places[number] - gap
+    parts = []
+    for (look, accuracy), y in zip(ordered, places, strict=True):
+        leader = f"M{_RIGHT + 2} {frame.y(accuracy):.1f}L{_RIGHT + 16} {y:.1f}"
+        parts.append(f'<path d="{leader}" fill="none" stroke="{look.colour}" opacity="0.6"/>')
+        parts.append(mark(look, _RIGHT + 24, round(y, 1), 4))
+        parts.append(_text(_RIGHT + 36, y + 4.5, look.label, colour="#1f2430"))
+    return parts
+
+
+def _text(
+    x: float, y: float, text: str, anchor: str = "start", *, size: int = 13, colour: str = "#5b6270"
+) -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"'
+    if size < 13:  # written over curves
+        place += ' stroke="#fff" stroke-width="3" paint-order="stroke"'
+    return f"<text {place}>{html.escape(text, quote=False)}</text>"

@@ -1,0 +1,401 @@
+"""The figures of the report, as plotly.js takes them: data, not drawings."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hare_tortoise.lab.comparison import FULL, Comparison, Entry
+from hare_tortoise.lab.recipe import FROM_SCRATCH
+from hare_tortoise.lab.report_looks import Look
+from hare_tortoise.lab.statistics import Estimate, mean_interval
+from hare_tortoise.lab.trial import Result, Row
+from hare_tortoise.lab.wording import duration, percent, points, share, starts_anew
+
+Trace = dict[str, Any]
+Looks = Mapping[str, Look]
+_TICKS = tuple(base * 10.0**power for power in range(-4, 3) for base in (1, 2, 3, 5))
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with the words around it.
+
+    Args:
+        title: what it shows.
+        caption: how to read it; empty for none.
+        traces: as plotly.js takes them; ``meta`` holds the method and the budget (None: of all budgets).
+        layout: as plotly.js takes it, without what all figures share.
+        height: in pixels.
+        wide: whether it takes the whole width of the page.
+    """
+
+    title: str
+    caption: str
+    traces: list[Trace]
+    layout: dict[str, Any]
+    height: int = 380
+    wide: bool = False
+
+
+def pictures(comparison: Comparison, looks: Looks) -> list[Chart]:
+    """Draw what comes first: accuracy against cost; where all cost the same, accuracy alone, method by method.
+
+    Args:
+        comparison: as `compare` gives it.
+        looks: of its methods.
+    """
+    costs = [cost for entry in comparison.entries if (cost := cost_of(comparison, entry)) is not None]
+    if not costs:
+        return []
+    if len(comparison.budgets) > 1 or max(costs) > 1.02 * min(costs):
+        return [_againstcost_of(comparison, looks)]
+    final = _side_by_side(comparison, looks, "Final accuracy", average=False)
+    if len(comparison.chunks) < 2:
+        return [final]
+    return [_side_by_side(comparison, looks, "Accuracy, average over the stream", average=True), final]
+
+
+def curves(comparison: Comparison, results: Sequence[Result], looks: Looks) -> list[Chart]:
+    """Draw test and training accuracy over the stream, means over the seeds with bands.
+
+    Args:
+        comparison: as `compare` gives it.
+        results: what it was made from.
+        looks: of its methods.
+    """
+    caption = "Mean over the seeds, test accuracy of the network that would be shipped; the band is its 95 % interval."
+    test = _over_stream(comparison, results, looks, lambda row: row["test_accuracy"])
+    train = _over_stream(comparison, results, looks, lambda row: row.get("train_accuracy"))
+    layout = {"yaxis": {"tickformat": ".0%"}}
+    charts = [Chart("Test accuracy", caption, test, _stream_layout(comparison, layout))]
+    if train:
+        label = "Of the same network, on the labels it was trained on, wrong ones included."
+        charts.append(Chart("Training accuracy", label, train, _stream_layout(comparison, layout)))
+    return charts
+
+
+def measures(comparison: Comparison, results: Sequence[Result], looks: Looks) -> list[Chart]:
+    """Draw each measure of plasticity over the stream; none where none was taken.
+
+    Args:
+        comparison: as `compare` gives it.
+        results: what it was made from.
+        looks: of its methods.
+    """
+    names = sorted({name for result in results for row in result.rows for name in row.get("measures") or {}})
+    charts = []
+    for name in names:
+        traces = _over_stream(comparison, results, looks, _measure(name))
+        charts.append(Chart(name.replace("_", " "), "", traces, _stream_layout(comparison, {})))
+    return charts
+
+
+def _measure(name: str) -> Callable[[Row], float | None]:
+    return lambda row: (row.get("measures") or {}).get(name)
+
+
+def cost_of(comparison: Comparison, entry: Entry) -> float | None:
+    """Give the share of from scratch's cost at budget 1; where that was not run, the samples."""
+    return entry.samples if comparison.reference is None else entry.cost
+
+
+def around_reference(comparison: Comparison, entry: Entry, *, average: bool = False) -> Estimate | None:
+    """Place an entry at its accuracy, with the interval of its paired difference to from scratch around it.
+
+    A bar then lies above a line drawn below from scratch exactly where the difference does. From scratch is taken
+    at budget 1 or, where that was not run, at the largest; without it this is the plain estimate.
+
+    Args:
+        comparison: as `compare` gives it.
+        entry: one of it.
+        average: whether to take the average over the stream, or the final accuracy.
+
+    Returns:
+        None where no seed of the entry finished.
+    """
+    reference = comparison.reference or comparison.entry(FROM_SCRATCH, max(comparison.budgets))
+    accuracy = _accuracy(entry, average)
+    base = None if reference is None else _accuracy(reference, average)
+    if accuracy is None or reference is None or base is None:
+        return accuracy
+    if entry == reference:
+        return Estimate(base.mean, None, None, base.count)
+    found = entry.to(FROM_SCRATCH, reference.budget)
+    if found is None:
+        return accuracy
+    paired = found.average if average else found.final
+    if paired.low is None or paired.high is None:
+        return Estimate(base.mean + paired.mean, None, None, paired.count)
+    return Estimate(base.mean + paired.mean, base.mean + paired.low, base.mean + paired.high, paired.count)
+
+
+def _accuracy(entry: Entry, average: bool) -> Estimate | None:
+    return entry.average if average else entry.final
+
+
+def _againstcost_of(comparison: Comparison, looks: Looks) -> Chart:
+    shown = [
+        method
+        for method in comparison.methods
+        if any(e.method == method and e.seeds for e in comparison.entries)
+    ]
+    several = len(comparison.budgets) > 1
+    traces = []
+    for place, method in enumerate(shown):
+        look = looks[method]
+        # points of one budget would hide each other; on a logarithmic axis a factor moves all alike
+        moved = 1.0 if not several else 1.13 ** ((place - (len(shown) - 1) / 2) / max(1, len(shown) - 1) * 2)
+        entries = [e for e in comparison.entries if e.method == method and e.seeds]
+        found = [
+            (e, p, c)
+            for e in entries
+            if (p := around_reference(comparison, e)) and (c := cost_of(comparison, e))
+        ]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers" if len(found) > 1 else "markers",
+                "name": _text(look.label),
+                "x": [cost * moved for _, _, cost in found],
+                "y": [p.mean for _, p, _ in found],
+                "error_y": _bars([p for _, p, _ in found], look),
+                "text": [_hover(comparison, e, look) for e, _, _ in found],
+                "hovertemplate": "%{text}<extra></extra>",
+                "line": {"color": look.colour, "width": 2, "dash": look.dash},
+                "marker": _mark(look, 9),
+                "meta": {"method": method, "budget": None},
+            }
+        )
+    return Chart(
+        "Accuracy against cost",
+        _reading(comparison, several),
+        traces,
+        _cost_layout(comparison),
+        height=480,
+        wide=True,
+    )
+
+
+def _reading(comparison: Comparison, several: bool) -> str:
+    reference = comparison.reference
+    cost = "Cost is the samples processed over the whole stream"
+    if reference is None:
+        return f"{cost}. Bars are 95 % intervals."
+    margin = f"{100 * comparison.margin:g}"
+    text = (
+        f"{cost}, as a share of from scratch at full budget. Bars are 95 % intervals of the paired difference to from "
+        f"scratch at full budget (solid line): a bar wholly above the dotted line, {margin} point"
+        f"{'' if margin == '1' else 's'} lower, reaches it. Hollow marks and dashed lines: controls, from scratch "
+        "with something added."
+    )
+    return text + (" Marks of one budget are moved apart sideways." if several else "")
+
+
+def _cost_layout(comparison: Comparison) -> dict[str, Any]:
+    costs = [c for e in comparison.entries if (c := cost_of(comparison, e))]
+    low, high = min(costs) / 1.25, max(costs) * 1.25
+    relative = comparison.reference is not None
+    axis: dict[str, Any] = {"type": "log", "title": {"text": "cost, share of from scratch at full budget"}}
+    if relative:
+        ticks = [tick for tick in _TICKS if low <= tick <= high]
+        axis |= {"tickvals": ticks, "ticktext": [share(tick) for tick in ticks]}
+    else:
+        axis |= {"title": {"text": "samples processed"}}
+    layout: dict[str, Any] = {
+        "xaxis": axis,
+        "yaxis": {"title": {"text": "final accuracy"}, "tickformat": ".1%"},
+    }
+    if relative and comparison.reference is not None and comparison.reference.final is not None:
+        level = comparison.reference.final.mean
+        layout["shapes"] = [_line("y", level, "solid"), _line("y", level - comparison.margin, "dot")]
+        margin = f"{100 * comparison.margin:g}"
+        layout["annotations"] = [
+            _note(level, f"from scratch, full budget: {100 * level:.1f} %"),
+            _note(level - comparison.margin, f"− {margin} point{'' if margin == '1' else 's'}"),
+        ]
+    return layout
+
+
+def _line(axis: str, value: float, dash: str) -> dict[str, Any]:
+    across = {"xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value}
+    along = {"yref": "paper", "y0": 0, "y1": 1, "x0": value, "x1": value}
+    line = {"color": "#1f2430", "width": 1, "dash": dash}
+    return {"type": "line", "layer": "below", "line": line, **(across if axis == "y" else along)}
+
+
+def _note(level: float, text: str) -> dict[str, Any]:
+    place = {"xref": "paper", "x": 0, "y": level, "xanchor": "left", "yanchor": "bottom"}
+    return {
+        "text": text,
+        "showarrow": False,
+        "font": {"size": 11, "color": "#5b6270"},
+        "bgcolor": "rgba(255,255,255,0.8)",
+        "borderpad": 1,
+        **place,
+    }
+
+
+def _side_by_side(comparison: Comparison, looks: Looks, title: str, *, average: bool) -> Chart:
+    entries = [entry for entry in comparison.entries if _accuracy(entry, average) is not None]
+    # plotly counts upwards, people read downwards; the controls stand together under from scratch
+    ordered = sorted(entries, key=lambda e: not starts_anew(e.method))[::-1]
+    traces = []
+    for entry in ordered:
+        look, placed = looks[entry.method], around_reference(comparison, entry, average=average)
+        if placed is None:
+            continue
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": _text(look.label),
+                "x": [placed.mean],
+                "y": [_broken(look.label)],
+                "error_x": _bars([placed], look),
+                "text": [_hover(comparison, entry, look)],
+                "hovertemplate": "%{text}<extra></extra>",
+                "marker": _mark(look, 11),
+                "meta": {"method": entry.method, "budget": None},
+            }
+        )
+    reference = comparison.reference or comparison.entry(FROM_SCRATCH, max(comparison.budgets))
+    level = None if reference is None else _accuracy(reference, average)
+    names = [_broken(looks[entry.method].label) for entry in ordered]
+    layout: dict[str, Any] = {
+        "xaxis": {"tickformat": ".0%" if _spread(traces) > 0.05 else ".1%", "nticks": 6},
+        "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "automargin": True},
+        "shapes": [] if level is None else [_line("x", level.mean, "solid")],
+    }
+    bars = "of the paired difference to from scratch (line)" if level is not None else "of the mean"
+    hollow = " Hollow marks: controls, from scratch with something added." if level is not None else ""
+    equal = "All methods process the same number of samples. " if len(entries) > 1 else ""
+    caption = f"{equal}Bars are 95 % intervals {bars}.{hollow}"
+    return Chart(title, caption, traces, layout, height=110 + 34 * len(ordered))
+
+
+def _spread(traces: Sequence[Trace]) -> float:
+    values = [trace["x"][0] for trace in traces]
+    return max(values) - min(values) if values else 0.0
+
+
+def _bars(estimates: Sequence[Estimate], look: Look) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "array": [0 if p.high is None else p.high - p.mean for p in estimates],
+        "arrayminus": [0 if p.low is None else p.mean - p.low for p in estimates],
+        "symmetric": False,
+        "color": look.colour,
+        "thickness": 1.3,
+        "width": 3,
+    }
+
+
+def _hover(comparison: Comparison, entry: Entry, look: Look) -> str:
+    cost = share(entry.cost) if comparison.reference is not None else f"{entry.samples or 0:,.0f} samples"
+    lines = [
+        f"<b>{_text(look.label)}</b>",
+        f"budget {share(entry.budget)}, cost {cost}, {duration(entry.seconds)}",
+        f"final {percent(entry.final)} %",
+    ]
+    if len(comparison.chunks) > 1:
+        lines.append(f"average over the stream {percent(entry.average)} %")
+    found = entry.to(FROM_SCRATCH, FULL) or entry.to(FROM_SCRATCH)
+    if found is not None:
+        lines.append(f"final against from scratch {points(found.final)} points")
+    return "<br>".join(lines)
+
+
+def _over_stream(
+    comparison: Comparison, results: Sequence[Result], looks: Looks, value: Callable[[Row], float | None]
+) -> list[Trace]:
+    traces: list[Trace] = []
+    for method in comparison.methods:
+        for budget in comparison.budgets:
+            mine = [r for r in results if r.method == method and r.budget == budget and r.failure is None]
+            places: dict[float, list[float]] = {}
+            for result in mine:
+                for place, row in _placed_rows(result):
+                    if (number := value(row)) is not None:
+                        places.setdefault(place, []).append(float(number))
+            if places:
+                meta = {"method": method, "budget": budget if len(comparison.budgets) > 1 else None}
+                traces += _curve({x: mean_interval(places[x]) for x in sorted(places)}, looks[method], meta)
+    return traces
+
+
+def _placed_rows(result: Result) -> list[tuple[float, Row]]:
+    """Place each row on the stream: the end of the first chunk is 1, half of its steps 0.5."""
+    steps = {row["chunk"]: row["step"] for row in result.rows if row["last"]}
+    return [
+        (row["chunk"] + (1.0 if row["last"] else round(row["step"] / steps[row["chunk"]], 6)), row)
+        for row in result.rows
+        if row["chunk"] in steps
+    ]
+
+
+def _curve(estimates: Mapping[float, Estimate], look: Look, meta: dict[str, Any]) -> list[Trace]:
+    line = {
+        "type": "scatter",
+        "mode": "lines+markers" if len(estimates) <= 12 else "lines",
+        "name": _text(look.label),
+        "x": list(estimates),
+        "y": [estimate.mean for estimate in estimates.values()],
+        "hovertemplate": f"<b>{_text(look.label)}</b><br>%{{y}}<extra></extra>",
+        "line": {"color": look.colour, "width": 2, "dash": look.dash},
+        "marker": _mark(look, 7),
+        "meta": meta,
+    }
+    banded = [(x, e.low, e.high) for x, e in estimates.items() if e.low is not None and e.high is not None]
+    if not banded:
+        return [line]
+    band = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [x for x, _, _ in banded] + [x for x, _, _ in banded[::-1]],
+        "y": [high for _, _, high in banded] + [low for _, low, _ in banded[::-1]],
+        "fill": "toself",
+        "fillcolor": look.shade(0.13),
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "meta": meta,
+    }
+    return [band, line]
+
+
+def _stream_layout(comparison: Comparison, layout: dict[str, Any]) -> dict[str, Any]:
+    count = len(comparison.chunks)
+    step = max(1, -(-count // 10))
+    ticks = list(range(step, count + 1, step))
+    names = (
+        [_text(comparison.chunks[tick - 1]) for tick in ticks]
+        if count <= 4
+        else [str(tick) for tick in ticks]
+    )
+    axis = {
+        "tickvals": ticks,
+        "ticktext": names,
+        "title": {"text": "end of chunk"},
+        "range": [None, count + 0.15],
+    }
+    return {"xaxis": axis, **layout}
+
+
+def _mark(look: Look, size: int) -> dict[str, Any]:
+    return {
+        "color": look.colour,
+        "symbol": look.mark,
+        "size": size,
+        "line": {"color": look.colour, "width": 1.5},
+    }
+
+
+def _broken(label: str) -> str:
+    return _text(label).replace(" + ", " +<br>", 1) if len(label) > 22 else _text(label)
+
+
+def _text(label: str) -> str:
+    """Escape what plotly would read as markup."""
+    return html.escape(label, quote=False)

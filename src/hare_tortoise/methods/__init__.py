@@ -1,4 +1,4 @@
-"""Ways to keep a network plastic, one file each, and how they are composed."""
+"""Ways to keep a network plastic, one file each, how they are composed, and schedules for their settings."""
 
 from .chain import Chain
 from .ema import EMA

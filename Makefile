@@ -56,7 +56,7 @@ doctest: $(SETUP)
 	$(PYTEST) --doctest-modules src -o doctest_optionflags=ELLIPSIS
 
 docs: $(SETUP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check: lint doctest docs
 

@@ -1,0 +1,17 @@
+"""Shows the examples of docstrings as code: here they stand under `Example:`, which griffe reads only as `Examples:`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+
+class Examples(griffe.Extension):
+    """Renames the section before it is parsed."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Rename the section of one object."""
+        if obj.docstring is not None:
+            obj.docstring.value = re.sub(r"(?m)^(\s*)Example:$", r"\1Examples:", obj.docstring.value)

@@ -1,4 +1,4 @@
-"""Shows the examples of docstrings as code: here they stand under `Example:`, which griffe reads only as `Examples:`."""
+"""Shows the examples of docstrings as code: they stand under `Example:`, griffe knows only `Examples:`."""
 
 from __future__ import annotations
 

@@ -1,29 +1,45 @@
 """Keep neural networks able to learn: Hare & Tortoise and the methods it is compared with."""
 
+from typing import TYPE_CHECKING
+
 from ._version import __version__
-from .methods import (
-    EMA,
-    Batches,
-    Chain,
-    Change,
-    FromScratch,
-    HareTortoise,
-    HeadReset,
-    L2Init,
-    Loss,
-    Method,
-    OptimizerReset,
-    Schedule,
-    ShrinkPerturb,
-    SwitchEMA,
-    WarmStart,
-    geometric,
-    horizon,
-    karras,
-    power_law,
-    switch,
-    warmup,
-)
+
+if TYPE_CHECKING:
+    from .methods import (
+        EMA,
+        Batches,
+        Chain,
+        Change,
+        FromScratch,
+        HareTortoise,
+        HeadReset,
+        L2Init,
+        Loss,
+        Method,
+        OptimizerReset,
+        Schedule,
+        ShrinkPerturb,
+        SwitchEMA,
+        WarmStart,
+        geometric,
+        horizon,
+        karras,
+        power_law,
+        switch,
+        warmup,
+    )
+else:
+    # Loaded when first used, so that the command line answers --help and --version without waiting for torch.
+    def __getattr__(name):
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import methods
+
+        return getattr(methods, name)
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "EMA",

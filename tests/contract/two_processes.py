@@ -1,0 +1,158 @@
+"""One of two processes that run every method under DDP and FSDP2. Writes what it found as JSON.
+
+Run as `python -m tests.contract.two_processes RANK MEETING_POINT RESULTS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+
+from hare_tortoise.methods import HareTortoise, Method
+from hare_tortoise.methods.names import local, named_weights
+from hare_tortoise.methods.randomness import seeded
+from hare_tortoise.methods.sharding import reshard
+from hare_tortoise.methods.values import whole
+from hare_tortoise.testing import Network, Run, batch
+from tests.contract.rows import ROWS, Row
+
+STEPS = 6
+
+
+class DrawsGlobally(Method):
+    """Adds noise from the global generator, which each rank has seeded in its own way."""
+
+    @torch.no_grad()
+    def new_data(self, *_: object, **__: object) -> None:
+        for parameter in self.model.parameters():
+            local(parameter).add_(torch.randn(local(parameter).shape))
+
+
+class DrawsForItsShare(Method):
+    """Draws as much as the rank holds, from generators that are in the same state on all ranks."""
+
+    @torch.no_grad()
+    def new_data(self, *_: object, **__: object) -> None:
+        for parameter in self.model.parameters():
+            local(parameter).add_(torch.randn(local(parameter).shape, generator=self.generator))
+
+
+FAULTS = [
+    Row(kind.__name__, lambda model, optimizer, kind=kind: kind(model, optimizer), kind)
+    for kind in (DrawsGlobally, DrawsForItsShare)
+]
+
+
+def train(run: Run, offset: int) -> Run:
+    """Train with new data every two steps, and a forward without gradient before it."""
+    for number in range(STEPS):
+        inputs, targets = batch(number + offset)
+        if number in (2, 4):
+            with torch.no_grad():
+                run.model(inputs)
+            run.new_data()
+        run.optimizer.zero_grad()
+        outputs = run.model(inputs)
+        loss = cross_entropy(outputs, targets)
+        if run.method.adds_penalty:
+            loss = loss + run.method.penalty(inputs, outputs, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        run.optimizer.step()
+    return run
+
+
+def weights(run: Run) -> dict[str, Tensor]:
+    """Return whole copies of the model's weights and of each average's."""
+    found = {}
+    members = getattr(run.method, "members", (run.method,))
+    lent = [member.deployed_weights() for member in members if isinstance(member, HareTortoise)]
+    contexts: list[AbstractContextManager[object]] = [nullcontext(), *lent]
+    for number, context in enumerate(contexts):
+        with context:
+            reshard(run.model)
+            for name, value in named_weights(run.model).items():
+                found[f"{number} {name}"] = whole(value).clone()
+    return found
+
+
+def replicated(row: Row, rank: int) -> None:
+    """Other global seeds, other data, other first weights: the ranks must end bit for bit the same."""
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(rank + 1)
+    model = DistributedDataParallel(Network())
+    run = train(start(row, model), offset=100 * rank)
+    found = weights(run)
+    found["generator"] = run.method.generator.get_state()
+    # The statistics of a BatchNorm are those of each rank's own last batch, with a method or without.
+    own = {f"0 {name}" for name, _ in model.module.named_buffers()}
+    for name, value in found.items():
+        if name in own:
+            continue
+        others = [torch.empty_like(value) for _ in range(2)]
+        dist.all_gather(others, value)
+        if not torch.equal(others[0], others[1]):
+            raise AssertionError(f"{name} differs between the ranks")
+
+
+def sharded(row: Row, rank: int) -> None:
+    """Of a sharded model each rank keeps its share of what an unsharded model has."""
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(rank + 1)
+    runs = []
+    for shard in (False, True):
+        with seeded(0):
+            model = Network()
+        if shard:
+            fully_shard(model.body)
+            fully_shard(model.head)
+            fully_shard(model)
+        with torch.no_grad():
+            model.eval()(batch(0)[0])
+        model.train()
+        runs.append(weights(train(start(row, model), offset=0)))
+    for name, value in runs[0].items():
+        torch.testing.assert_close(runs[1][name], value, rtol=1e-5, atol=1e-6, msg=f"{name} differs")
+
+
+def start(row: Row, model: nn.Module) -> Run:
+    reshard(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.01)
+    return Run(model, optimizer, row.build(model, optimizer))
+
+
+def main(rank: int, meeting_point: str, results: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=2)
+    found: dict[str, dict[str, str]] = {}
+    checks: dict[str, Callable[[Row, int], None]] = {"replicated": replicated, "sharded": sharded}
+    for row in (*ROWS, *FAULTS):
+        found[row.name] = {}
+        for name, check in checks.items():
+            try:
+                check(row, rank)
+                found[row.name][name] = ""
+            except Exception:
+                found[row.name][name] = traceback.format_exc()
+    results.write_text(json.dumps(found), encoding="utf-8")
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    # Threads of the backend may still be running, and would abort the interpreter on its way out.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -31,6 +31,7 @@
     const visible = ({ meta }) =>
       !hidden.has(meta.method) && (meta.budget === null || budget === null || meta.budget === Number(budget));
 
+    const toggle = (name) => hidden.delete(name) || hidden.add(name);
     const update = () => {
       for (const element of elements) {
         Plotly.restyle(element, { visible: element.data.map(visible) });
@@ -44,10 +45,11 @@
       const name = key.dataset.method;
       key.addEventListener("click", (event) => {
         if (event.detail > 1) return;
-        if (!hidden.delete(name)) hidden.add(name);
+        toggle(name);
         update();
       });
       key.addEventListener("dblclick", () => {
+        toggle(name);  // the first of the two clicks had toggled it
         const alone = names.every((other) => hidden.has(other) === (other !== name));
         hidden.clear();
         if (!alone) names.filter((other) => other !== name).forEach((other) => hidden.add(other));

@@ -120,10 +120,13 @@ def _section(
         "<h3>All figures</h3>",
         _results(comparison, looked),
         _notes(comparison, warnings=False),
-        "<h3>Over the stream</h3>",
-        _budgets(comparison),
-        f'<div class="charts">{draw(curves(comparison, results, looked))}</div>',
     ]
+    if over_stream := curves(comparison, results, looked):
+        parts += [
+            "<h3>Over the stream</h3>",
+            _budgets(comparison),
+            f'<div class="charts">{draw(over_stream)}</div>',
+        ]
     if measured := measures(comparison, results, looked):
         parts += ["<h3>Measures of plasticity</h3>", f'<div class="charts">{draw(measured)}</div>']
     parts += [_recipe(recipe, values), "</section>"]

@@ -69,6 +69,8 @@ def curves(comparison: Comparison, results: Sequence[Result], looks: Looks) -> l
     caption = "Mean over the seeds, test accuracy of the network that would be shipped; the band is its 95 % interval."
     test = _over_stream(comparison, results, looks, lambda row: row["test_accuracy"])
     train = _over_stream(comparison, results, looks, lambda row: row.get("train_accuracy"))
+    if not test:
+        return []
     layout = {"yaxis": {"tickformat": ".0%"}}
     charts = [Chart("Test accuracy", caption, test, _stream_layout(comparison, layout))]
     if train:

@@ -1,0 +1,88 @@
+"""The static picture: well-formed SVG whose points stand where the numbers say."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from hare_tortoise.lab.comparison import Comparison, compare
+from hare_tortoise.lab.picture import picture
+from hare_tortoise.lab.report_looks import looks
+from tests.lab.synthetic_results import growing_recipe, growing_results, warm_recipe, warm_results
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def warm() -> Comparison:
+    return compare(warm_recipe(), warm_results(warm_recipe()))
+
+
+def test_it_is_well_formed_and_names_every_method(warm: Comparison) -> None:
+    root = ElementTree.fromstring(picture(warm))
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    for look in looks(warm.methods).values():
+        assert look.label in texts
+    assert {"10 %", "30 %", "100 %"} <= set(texts)
+    assert all(element.get("href") is None for element in root.iter())
+
+
+def test_points_stand_where_the_axis_says(warm: Comparison) -> None:
+    root = ElementTree.fromstring(picture(warm))
+    labels = {
+        e.text: (float(e.get("x", "nan")), float(e.get("y", "nan")))
+        for e in root.iter(f"{SVG}text")
+        if e.text
+    }
+    ticks = {
+        float(t.split()[0]) / 100: y - 4.5
+        for t, (x, y) in labels.items()
+        if re.fullmatch(r"9\d %", t) and x < 66
+    }
+    (low, at_low), (high, at_high) = min(ticks.items()), max(ticks.items())
+    # circles are from scratch: one for each budget, and one beside its name
+    circles = [(float(e.get("cx", "nan")), float(e.get("cy", "nan"))) for e in root.iter(f"{SVG}circle")][:3]
+    for (x, y), budget in zip(circles, warm.budgets, strict=True):
+        entry = warm.entry("from-scratch", budget)
+        assert entry is not None
+        assert entry.final is not None
+        read = low + (y - at_low) / (at_high - at_low) * (high - low)
+        assert read == pytest.approx(entry.final.mean, abs=2e-4)
+        assert x == pytest.approx(labels[f"{100 * budget:.0f} %"][0], abs=14)
+
+
+def test_a_bar_for_every_interval(warm: Comparison) -> None:
+    # from scratch at full budget is what the others are compared with: it has no bar
+    assert picture(warm).count("h6M") == len(warm.entries) - 1
+
+
+def test_names_do_not_overlap(warm: Comparison) -> None:
+    root = ElementTree.fromstring(picture(warm))
+    names = {look.label for look in looks(warm.methods).values()}
+    places = sorted(float(e.get("y", "nan")) for e in root.iter(f"{SVG}text") if e.text in names)
+    assert all(after - before >= 19.9 for before, after in zip(places, places[1:], strict=False))
+
+
+def test_a_single_budget_is_points() -> None:
+    comparison = compare(growing_recipe(), growing_results(growing_recipe()))
+    ElementTree.fromstring(picture(comparison))
+
+
+def test_names_are_escaped() -> None:
+    methods = ("from-scratch", "mine:Odd(x='<a&b>')", "mine:Odd(x='c')")
+    clean = growing_recipe(methods=growing_recipe().methods[:3])
+    recipe = growing_recipe(methods=methods, name="<x>&y")
+    named = dict(zip(clean.methods, recipe.methods, strict=True))
+    results = [dataclasses.replace(r, recipe="<x>&y", method=named[r.method]) for r in growing_results(clean)]
+    root = ElementTree.fromstring(picture(compare(recipe, results)))
+    assert "Odd (x='<a&b>')" in [element.text for element in root.iter(f"{SVG}text")]
+
+
+def test_nothing_finished_is_an_error() -> None:
+    recipe = growing_recipe()
+    failed = [dataclasses.replace(r, failure="diverged", rows=()) for r in growing_results(recipe)]
+    with pytest.raises(ValueError, match="demo-growing has no finished trial"):
+        picture(compare(recipe, failed))

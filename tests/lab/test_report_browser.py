@@ -1,0 +1,169 @@
+"""The report in headless Chromium: drawn, silent, usable with a click, on a phone, on paper, without a network."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hare_tortoise.lab.comparison import compare
+from hare_tortoise.lab.report import write_report
+from tests.lab.synthetic_results import growing_recipe, growing_results, warm_recipe, warm_results
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs chromium and chromedriver on the PATH"),
+]
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+EVIL = "<img src=x onerror=alert(1)>"
+VISIBLE = "return document.getElementById(arguments[0]).querySelectorAll('.scatterlayer > .trace').length"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("browser") / "report.html"
+    recipes = [warm_recipe(description=EVIL), growing_recipe()]
+    results = [warm_results(recipes[0]), growing_results(recipes[1], measures=True)]
+    comparisons = [compare(recipe, found) for recipe, found in zip(recipes, results, strict=True)]
+    write_report(comparisons, recipes, sum(results, []), path, command=EVIL, versions={"torch": "2.13"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(service=Service(str(DRIVER)), options=options)
+    yield driver
+    driver.quit()
+
+
+def show(browser: Any, path: Path, width: int) -> None:
+    """Open the report at a width, and read away what was logged before."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    browser.get(path.as_uri())
+
+
+@pytest.fixture
+def page(browser: Any, report: Path) -> Any:
+    show(browser, report, 1200)
+    return browser
+
+
+def test_every_figure_is_drawn_and_the_console_is_silent(page: Any) -> None:
+    charts = page.execute_script("return [...document.querySelectorAll('.chart')].map((c) => c.id)")
+    assert len(charts) == 1 + 2 + 2 + 2 + 1
+    for chart in charts:
+        assert page.execute_script(VISIBLE, chart) >= 9, chart
+    assert page.get_log("browser") == []
+
+
+def test_a_console_error_would_be_seen(browser: Any, report: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text(
+        report.read_text(encoding="utf-8").replace("Plotly.newPlot(", "Plotly.newPlott("), encoding="utf-8"
+    )
+    show(browser, broken, 1200)
+    assert any("newPlott" in line["message"] for line in browser.get_log("browser"))
+
+
+def test_nothing_is_requested(page: Any, report: Path) -> None:
+    requested = set()
+    for line in page.get_log("performance"):
+        message = json.loads(line["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            requested.add(message["params"]["request"]["url"].split(",")[0])
+    assert report.as_uri() in requested
+    assert all(url.startswith(("data:", "blob:")) for url in requested - {report.as_uri()}), requested
+
+
+def test_a_legend_click_hides_a_method_in_all_figures_of_its_section(page: Any) -> None:
+    section = page.find_elements("css selector", "section[data-comparison]")[0]
+    charts = [chart.get_attribute("id") for chart in section.find_elements("css selector", ".chart")]
+    elsewhere = page.execute_script("return document.querySelectorAll('.chart')[4].id")
+    assert elsewhere not in charts
+    key = section.find_element("css selector", "button[data-method='warm-start']")
+    before = {chart: page.execute_script(VISIBLE, chart) for chart in [*charts, elsewhere]}
+    key.click()
+    assert key.get_attribute("aria-pressed") == "false"
+    lost = {chart: before[chart] - page.execute_script(VISIBLE, chart) for chart in before}
+    # a line in the first figure, a line and its band over the stream
+    assert [lost[chart] for chart in charts] == [1, 2, 2]
+    assert lost[elsewhere] == 0
+    page.execute_script("arguments[0].click()", key)
+    assert {chart: page.execute_script(VISIBLE, chart) for chart in before} == before
+
+
+def test_a_double_click_shows_a_method_alone(page: Any) -> None:
+    from selenium.webdriver import ActionChains
+
+    key = page.find_element("css selector", "button[data-method='head-reset']")
+    ActionChains(page).double_click(key).perform()
+    pressed = page.find_elements(
+        "css selector", "section[data-comparison='0'] .keys button[aria-pressed='true']"
+    )
+    assert [one.get_attribute("data-method") for one in pressed] == ["head-reset"]
+    assert page.execute_script(VISIBLE, "chart-0") == 1
+
+
+def test_a_budget_can_be_chosen(page: Any) -> None:
+    name = "return document.getElementById('chart-1').data.filter((t) => t.visible).map((t) => t.meta.budget)"
+    assert set(page.execute_script(name)) == {1}
+    page.find_element("css selector", "button[data-budget='0.1']").click()
+    assert set(page.execute_script(name)) == {0.1}
+
+
+@pytest.mark.parametrize("width", [390, 768, 1200])
+def test_the_page_never_scrolls_sideways(browser: Any, report: Path, width: int) -> None:
+    show(browser, report, width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    outside = """return [...document.querySelectorAll('body *')].filter((e) =>
+        !e.closest('.scroller, svg, .js-plotly-plot') && e.getBoundingClientRect().right > arguments[0] + 1
+    ).map((e) => e.outerHTML.slice(0, 80))"""
+    assert browser.execute_script(outside, width) == []
+    drawn = "return [...document.querySelectorAll('.chart .main-svg')].map((e) => e.getBoundingClientRect().right)"
+    assert max(browser.execute_script(drawn)) <= width
+    assert browser.get_log("browser") == []
+
+
+def test_what_users_write_is_text(page: Any) -> None:
+    assert page.execute_script("return document.querySelectorAll('img').length") == 0
+    assert EVIL in page.find_element("css selector", "pre").text
+
+
+def test_it_prints_whole(page: Any) -> None:
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    settings = {"paperWidth": 8.27, "paperHeight": 11.69, "printBackground": True, "preferCSSPageSize": True}
+    pdf = base64.b64decode(page.execute_cdp_cmd("Page.printToPDF", settings)["data"])
+    assert pdf.startswith(b"%PDF")
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 12
+    # what is folded on the screen is open on paper
+    assert page.execute_script("return [...document.querySelectorAll('details')].every((d) => d.open)")
+    assert page.get_log("browser") == []

@@ -4,12 +4,15 @@ import gzip
 import hashlib
 import importlib
 import io
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pooch
 import pytest
 import torch
 from rich.console import Console
@@ -33,6 +36,7 @@ class Server(ThreadingHTTPServer):
         self.cut: int | None = None
         self.ranges = True
         self.status = 200
+        self.seconds = 0.0
         self.asked: list[tuple[str, str | None]] = []
 
     @property
@@ -49,6 +53,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         span = self.headers.get("Range")
         self.server.asked.append((self.path, span))
+        time.sleep(self.server.seconds)
         content = self.server.files.get(self.path)
         if content is None or self.server.status != 200:
             self.send_error(404 if content is None else self.server.status)
@@ -123,6 +128,7 @@ def test_a_server_without_ranges_sends_everything_again(server: Server, target: 
     (target.parent / "data.bin.part").write_bytes(CONTENT[:500])
     server.ranges = False
     assert get(server, target).read_bytes() == CONTENT
+    assert len(server.asked) == 1
 
 
 def test_a_wrong_checksum_is_refused_and_nothing_is_kept(server: Server, target: Path) -> None:
@@ -162,6 +168,7 @@ def test_no_server(server: Server, target: Path) -> None:
 
 
 def test_several_at_once_fetch_it_once(server: Server, target: Path) -> None:
+    server.seconds = 0.1
     with ThreadPoolExecutor(3) as pool:
         paths = list(pool.map(lambda _: get(server, target), range(3)))
     assert paths == [target] * 3
@@ -178,6 +185,25 @@ def test_the_progress_bar_is_drawn_in_a_terminal_only(
     target.unlink()
     get(server, target)
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_library_says_nothing_of_its_own(server: Server, target: Path) -> None:
+    said: list[logging.LogRecord] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record)
+
+    handler = Listener()
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.addHandler(handler)
+    try:
+        get(server, target)
+    finally:
+        logger.removeHandler(handler)
+    assert said == []
+    assert logger.level == level
 
 
 def test_mnist_is_downloaded_where_it_is_missing(

@@ -18,6 +18,7 @@ from hare_tortoise.streams import (
     derived_generator,
     growing,
     load_source,
+    noisy_labels,
     warm_start,
 )
 from hare_tortoise.streams import scenarios as scenarios_module
@@ -121,8 +122,8 @@ def check_noise_is_drawn_anew(stream: Stream, source: Source) -> None:
     was = [row for row in first if first[row] != clean[row]]
     is_again = [row for row in was if second[row] != clean[row]]
     share = sum(second[row] != clean[row] for row in first) / len(first)
-    assert abs(share - 0.4) < 0.05
-    assert abs(len(is_again) / len(was) - 0.4) < 0.07
+    assert abs(share - 0.4) < 0.05, "share"
+    assert abs(len(is_again) / len(was) - 0.4) < 0.07, "is_again"
 
 
 def test_noise_is_drawn_anew_over_all_examples_of_a_chunk(make_source: MakeSource) -> None:
@@ -130,13 +131,22 @@ def test_noise_is_drawn_anew_over_all_examples_of_a_chunk(make_source: MakeSourc
     check_noise_is_drawn_anew(growing(source, chunks=2, label_noise=(0.5, 0.4)), source)
 
 
-def test_the_check_notices_noise_that_stays(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_notices_noise_that_stays_and_noise_of_new_examples_only(
+    make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stays(labels: Tensor, ratio: float, classes: int, _: torch.Generator) -> Tensor:
+        draws = torch.rand(5000, generator=derived_generator(0))[: len(labels)]
+        return torch.where(draws < ratio, (labels + 1) % classes, labels)
+
+    def only_new(labels: Tensor, ratio: float, classes: int, generator: torch.Generator) -> Tensor:
+        new = noisy_labels(labels[-1000:], ratio, classes, generator)
+        return torch.cat([labels[:-1000], new])
+
     source = make_source(2000)
-    monkeypatch.setattr(
-        scenarios_module, "derived_generator", lambda seed, *purpose: derived_generator(seed, purpose[0])
-    )
-    with pytest.raises(AssertionError):
-        check_noise_is_drawn_anew(growing(source, chunks=2, label_noise=(0.5, 0.5)), source)
+    for fault, message in ((stays, "is_again"), (only_new, "share")):
+        monkeypatch.setattr(scenarios_module, "noisy_labels", fault)
+        with pytest.raises(AssertionError, match=message):
+            check_noise_is_drawn_anew(growing(source, chunks=2, label_noise=(0.5, 0.4)), source)
 
 
 def check_classes_are_mixed(stream: Stream) -> None:

@@ -5,6 +5,7 @@ Run as `python -m tests.contract.two_processes RANK MEETING_POINT RESULTS`.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,14 +59,22 @@ FAULTS = [
 ]
 
 
-def train(run: Run, offset: int) -> Run:
-    """Train with new data every two steps, and a forward without gradient before it."""
+def train(run: Run, offset: int, again: Row | None = None) -> Run:
+    """Train with new data every two steps, and a forward without gradient before it.
+
+    `again` builds the method anew in the middle, which then goes on from a saved state.
+    """
     for number in range(STEPS):
         inputs, targets = batch(number + offset)
         if number in (2, 4):
             with torch.no_grad():
                 run.model(inputs)
             run.new_data()
+        if number == 3 and again is not None:
+            run.method.detach()
+            state = through_file(run.method.state_dict())
+            run.method = again.build(run.model, run.optimizer)
+            run.method.load_state_dict(state)
         run.optimizer.zero_grad()
         outputs = run.model(inputs)
         loss = cross_entropy(outputs, targets)
@@ -109,7 +119,7 @@ def replicated(row: Row, rank: int) -> None:
 
 
 def sharded(row: Row, rank: int) -> None:
-    """Of a sharded model each rank keeps its share of what an unsharded model has."""
+    """Of a sharded model each rank keeps its share of what an unsharded model has; a saved state goes on."""
     for seed in (torch.manual_seed, random.seed, np.random.seed):
         seed(rank + 1)
     runs = []
@@ -123,9 +133,16 @@ def sharded(row: Row, rank: int) -> None:
         with torch.no_grad():
             model.eval()(batch(0)[0])
         model.train()
-        runs.append(weights(train(start(row, model), offset=0)))
+        runs.append(weights(train(start(row, model), offset=0, again=row if shard else None)))
     for name, value in runs[0].items():
         torch.testing.assert_close(runs[1][name], value, rtol=1e-5, atol=1e-6, msg=f"{name} differs")
+
+
+def through_file(state: dict[str, Any]) -> Any:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
 
 
 def start(row: Row, model: nn.Module) -> Run:

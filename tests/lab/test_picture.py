@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -63,7 +64,7 @@ def test_names_do_not_overlap(warm: Comparison) -> None:
     root = ElementTree.fromstring(picture(warm))
     names = {look.label for look in looks(warm.methods).values()}
     places = sorted(float(e.get("y", "nan")) for e in root.iter(f"{SVG}text") if e.text in names)
-    assert all(after - before >= 19.9 for before, after in zip(places, places[1:], strict=False))
+    assert all(after - before >= 19.9 for before, after in pairwise(places))
 
 
 def test_a_single_budget_is_points() -> None:

@@ -13,7 +13,8 @@ import pytest
 from hare_tortoise.lab.comparison import Comparison, compare
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.report import write_report
-from hare_tortoise.lab.report_charts import around_reference, curves, measures, pictures
+from hare_tortoise.lab.report_charts import around_reference, pictures
+from hare_tortoise.lab.report_curves import curves, measures
 from hare_tortoise.lab.report_looks import looks
 from hare_tortoise.lab.sentence import sentence
 from hare_tortoise.lab.trial import Result
@@ -141,7 +142,7 @@ def test_each_method_is_the_same_in_all_figures(both: Any, page: Page) -> None:
 def test_controls_are_dashed_and_hollow(both: Any) -> None:
     for chart in (
         *pictures(both[0][0], looks(both[1][0].methods)),
-        *curves(*both[0][:1], both[2], looks_of(both)),
+        *curves(both[0][0], both[2], looks_of(both)),
     ):
         for trace in chart.traces:
             if "marker" in trace:

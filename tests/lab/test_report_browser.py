@@ -43,7 +43,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipes = [warm_recipe(description=EVIL), growing_recipe()]
     results = [warm_results(recipes[0]), growing_results(recipes[1], measures=True)]
     comparisons = [compare(recipe, found) for recipe, found in zip(recipes, results, strict=True)]
-    write_report(comparisons, recipes, sum(results, []), path, command=EVIL, versions={"torch": "2.13"})
+    write_report(
+        comparisons, recipes, [*results[0], *results[1]], path, command=EVIL, versions={"torch": "2.13"}
+    )
     return path
 
 
@@ -87,9 +89,8 @@ def test_every_figure_is_drawn_and_the_console_is_silent(page: Any) -> None:
 
 def test_a_console_error_would_be_seen(browser: Any, report: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.html"
-    broken.write_text(
-        report.read_text(encoding="utf-8").replace("Plotly.newPlot(", "Plotly.newPlott("), encoding="utf-8"
-    )
+    text = report.read_text(encoding="utf-8").replace("Plotly.newPlot(", "Plotly.newPlott(")
+    broken.write_text(text, encoding="utf-8")
     show(browser, broken, 1200)
     assert any("newPlott" in line["message"] for line in browser.get_log("browser"))
 
@@ -131,6 +132,8 @@ def test_a_double_click_shows_a_method_alone(page: Any) -> None:
     )
     assert [one.get_attribute("data-method") for one in pressed] == ["head-reset"]
     assert page.execute_script(VISIBLE, "chart-0") == 1
+    ActionChains(page).pause(1).double_click(key).perform()
+    assert page.execute_script(VISIBLE, "chart-0") == 9
 
 
 def test_a_budget_can_be_chosen(page: Any) -> None:

@@ -205,6 +205,17 @@ def compare(recipe: Recipe, results: Sequence[Result], *, margin: float = MARGIN
     Raises:
         ValueError: No results, results of another recipe, a trial twice, results without rows or over
             different streams, or a margin outside [0, 1).
+
+    Example:
+        >>> recipe = Recipe(name="mine", methods=("from-scratch", "warm-start"), epochs=1, seeds=3)
+        >>> end = {"chunk_name": "all", "last": True, "samples": 9, "seconds": 1.0}
+        >>> def trial(method, seed, accuracy):
+        ...     return Result("mine", method, 1.0, seed, ({**end, "test_accuracy": accuracy},))
+        >>> results = [trial("from-scratch", seed, 0.9) for seed in range(3)]
+        >>> results += [trial("warm-start", seed, 0.8) for seed in range(3)]
+        >>> warm = compare(recipe, results).entry("warm-start", 1.0)
+        >>> warm.to("from-scratch").final.mean, warm.reaches
+        (-0.1, False)
     """
     if not 0 <= margin < 1:
         raise ValueError(f"margin: got {margin!r}, expected a share in [0, 1); one point of accuracy is 0.01")

@@ -16,7 +16,8 @@ from plotly.offline import get_plotlyjs
 from hare_tortoise.lab.comparison import FULL, Comparison
 from hare_tortoise.lab.files import write_atomic
 from hare_tortoise.lab.recipe import FROM_SCRATCH, Recipe
-from hare_tortoise.lab.report_charts import Chart, curves, measures, pictures
+from hare_tortoise.lab.report_charts import Chart, pictures
+from hare_tortoise.lab.report_curves import curves, measures
 from hare_tortoise.lab.report_looks import Look, looks
 from hare_tortoise.lab.report_marks import swatch
 from hare_tortoise.lab.sentence import notes, sentence

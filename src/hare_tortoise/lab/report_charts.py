@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hare_tortoise.lab.comparison import FULL, Comparison, Entry
 from hare_tortoise.lab.recipe import FROM_SCRATCH
 from hare_tortoise.lab.report_looks import Look
-from hare_tortoise.lab.statistics import Estimate, mean_interval
-from hare_tortoise.lab.trial import Result, Row
+from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.wording import duration, percent, points, share, starts_anew
 
 Trace = dict[str, Any]
@@ -56,47 +54,6 @@ def pictures(comparison: Comparison, looks: Looks) -> list[Chart]:
     if len(comparison.chunks) < 2:
         return [final]
     return [_side_by_side(comparison, looks, "Accuracy, average over the stream", average=True), final]
-
-
-def curves(comparison: Comparison, results: Sequence[Result], looks: Looks) -> list[Chart]:
-    """Draw test and training accuracy over the stream, means over the seeds with bands.
-
-    Args:
-        comparison: as `compare` gives it.
-        results: what it was made from.
-        looks: of its methods.
-    """
-    caption = "Mean over the seeds, test accuracy of the network that would be shipped; the band is its 95 % interval."
-    test = _over_stream(comparison, results, looks, lambda row: row["test_accuracy"])
-    train = _over_stream(comparison, results, looks, lambda row: row.get("train_accuracy"))
-    if not test:
-        return []
-    layout = {"yaxis": {"tickformat": ".0%"}}
-    charts = [Chart("Test accuracy", caption, test, _stream_layout(comparison, layout))]
-    if train:
-        label = "Of the same network, on the labels it was trained on, wrong ones included."
-        charts.append(Chart("Training accuracy", label, train, _stream_layout(comparison, layout)))
-    return charts
-
-
-def measures(comparison: Comparison, results: Sequence[Result], looks: Looks) -> list[Chart]:
-    """Draw each measure of plasticity over the stream; none where none was taken.
-
-    Args:
-        comparison: as `compare` gives it.
-        results: what it was made from.
-        looks: of its methods.
-    """
-    names = sorted({name for result in results for row in result.rows for name in row.get("measures") or {}})
-    charts = []
-    for name in names:
-        traces = _over_stream(comparison, results, looks, _measure(name))
-        charts.append(Chart(name.replace("_", " "), "", traces, _stream_layout(comparison, {})))
-    return charts
-
-
-def _measure(name: str) -> Callable[[Row], float | None]:
-    return lambda row: (row.get("measures") or {}).get(name)
 
 
 def cost_of(comparison: Comparison, entry: Entry) -> float | None:
@@ -160,14 +117,14 @@ def _againstcost_of(comparison: Comparison, looks: Looks) -> Chart:
             {
                 "type": "scatter",
                 "mode": "lines+markers" if len(found) > 1 else "markers",
-                "name": _text(look.label),
+                "name": look.text,
                 "x": [cost * moved for _, _, cost in found],
                 "y": [p.mean for _, p, _ in found],
                 "error_y": _bars([p for _, p, _ in found], look),
                 "text": [_hover(comparison, e, look) for e, _, _ in found],
                 "hovertemplate": "%{text}<extra></extra>",
                 "line": {"color": look.colour, "width": 2, "dash": look.dash},
-                "marker": _mark(look, 9),
+                "marker": look.marker(9),
                 "meta": {"method": method, "budget": None},
             }
         )
@@ -253,19 +210,19 @@ def _side_by_side(comparison: Comparison, looks: Looks, title: str, *, average: 
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": _text(look.label),
+                "name": look.text,
                 "x": [placed.mean],
-                "y": [_broken(look.label)],
+                "y": [_broken(look)],
                 "error_x": _bars([placed], look),
                 "text": [_hover(comparison, entry, look)],
                 "hovertemplate": "%{text}<extra></extra>",
-                "marker": _mark(look, 11),
+                "marker": look.marker(11),
                 "meta": {"method": entry.method, "budget": None},
             }
         )
     reference = comparison.reference or comparison.entry(FROM_SCRATCH, max(comparison.budgets))
     level = None if reference is None else _accuracy(reference, average)
-    names = [_broken(looks[entry.method].label) for entry in ordered]
+    names = [_broken(looks[entry.method]) for entry in ordered]
     layout: dict[str, Any] = {
         "xaxis": {"tickformat": ".0%" if _spread(traces) > 0.05 else ".1%", "nticks": 6},
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "automargin": True},
@@ -298,7 +255,7 @@ def _bars(estimates: Sequence[Estimate], look: Look) -> dict[str, Any]:
 def _hover(comparison: Comparison, entry: Entry, look: Look) -> str:
     cost = share(entry.cost) if comparison.reference is not None else f"{entry.samples or 0:,.0f} samples"
     lines = [
-        f"<b>{_text(look.label)}</b>",
+        f"<b>{look.text}</b>",
         f"budget {share(entry.budget)}, cost {cost}, {duration(entry.seconds)}",
         f"final {percent(entry.final)} %",
     ]
@@ -310,94 +267,6 @@ def _hover(comparison: Comparison, entry: Entry, look: Look) -> str:
     return "<br>".join(lines)
 
 
-def _over_stream(
-    comparison: Comparison, results: Sequence[Result], looks: Looks, value: Callable[[Row], float | None]
-) -> list[Trace]:
-    traces: list[Trace] = []
-    for method in comparison.methods:
-        for budget in comparison.budgets:
-            mine = [r for r in results if r.method == method and r.budget == budget and r.failure is None]
-            places: dict[float, list[float]] = {}
-            for result in mine:
-                for place, row in _placed_rows(result):
-                    if (number := value(row)) is not None:
-                        places.setdefault(place, []).append(float(number))
-            if places:
-                meta = {"method": method, "budget": budget if len(comparison.budgets) > 1 else None}
-                traces += _curve({x: mean_interval(places[x]) for x in sorted(places)}, looks[method], meta)
-    return traces
-
-
-def _placed_rows(result: Result) -> list[tuple[float, Row]]:
-    """Place each row on the stream: the end of the first chunk is 1, half of its steps 0.5."""
-    steps = {row["chunk"]: row["step"] for row in result.rows if row["last"]}
-    return [
-        (row["chunk"] + (1.0 if row["last"] else round(row["step"] / steps[row["chunk"]], 6)), row)
-        for row in result.rows
-        if row["chunk"] in steps
-    ]
-
-
-def _curve(estimates: Mapping[float, Estimate], look: Look, meta: dict[str, Any]) -> list[Trace]:
-    line = {
-        "type": "scatter",
-        "mode": "lines+markers" if len(estimates) <= 12 else "lines",
-        "name": _text(look.label),
-        "x": list(estimates),
-        "y": [estimate.mean for estimate in estimates.values()],
-        "hovertemplate": f"<b>{_text(look.label)}</b><br>%{{y}}<extra></extra>",
-        "line": {"color": look.colour, "width": 2, "dash": look.dash},
-        "marker": _mark(look, 7),
-        "meta": meta,
-    }
-    banded = [(x, e.low, e.high) for x, e in estimates.items() if e.low is not None and e.high is not None]
-    if not banded:
-        return [line]
-    band = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [x for x, _, _ in banded] + [x for x, _, _ in banded[::-1]],
-        "y": [high for _, _, high in banded] + [low for _, low, _ in banded[::-1]],
-        "fill": "toself",
-        "fillcolor": look.shade(0.13),
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-        "meta": meta,
-    }
-    return [band, line]
-
-
-def _stream_layout(comparison: Comparison, layout: dict[str, Any]) -> dict[str, Any]:
-    count = len(comparison.chunks)
-    step = max(1, -(-count // 10))
-    ticks = list(range(step, count + 1, step))
-    names = (
-        [_text(comparison.chunks[tick - 1]) for tick in ticks]
-        if count <= 4
-        else [str(tick) for tick in ticks]
-    )
-    axis = {
-        "tickvals": ticks,
-        "ticktext": names,
-        "title": {"text": "end of chunk"},
-        "range": [None, count + 0.15],
-    }
-    return {"xaxis": axis, **layout}
-
-
-def _mark(look: Look, size: int) -> dict[str, Any]:
-    return {
-        "color": look.colour,
-        "symbol": look.mark,
-        "size": size,
-        "line": {"color": look.colour, "width": 1.5},
-    }
-
-
-def _broken(label: str) -> str:
-    return _text(label).replace(" + ", " +<br>", 1) if len(label) > 22 else _text(label)
-
-
-def _text(label: str) -> str:
-    """Escape what plotly would read as markup."""
-    return html.escape(label, quote=False)
+def _broken(look: Look) -> str:
+    """Break a long name after its first part, so that it leaves room for the figure on a phone."""
+    return look.text.replace(" + ", " +<br>", 1) if len(look.label) > 22 else look.text

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hare_tortoise.lab.recipe import FROM_SCRATCH
 from hare_tortoise.lab.wording import added, is_control, labels
@@ -57,6 +59,20 @@ class Look:
     def mark(self) -> str:
         """Symbol of its marks, as plotly names it, hollow for a control."""
         return f"{self.symbol}-open" if self.control else self.symbol
+
+    @property
+    def text(self) -> str:
+        """Its label, escaped: plotly reads a little markup in texts."""
+        return html.escape(self.label, quote=False)
+
+    def marker(self, size: int) -> dict[str, Any]:
+        """Give its marks as plotly takes them."""
+        return {
+            "color": self.colour,
+            "symbol": self.mark,
+            "size": size,
+            "line": {"color": self.colour, "width": 1.5},
+        }
 
     def shade(self, opacity: float) -> str:
         """Give the colour, see-through."""

@@ -56,8 +56,23 @@ def test_methods_are_split_outside_parentheses() -> None:
 
 def test_what_is_not_the_recipe_any_more_does_not_bear_its_name() -> None:
     (recipe,) = options("--source", "mine.npz", "--network", "resnet18").recipes()
-    assert (recipe.name, recipe.description, recipe.network) == ("own", "", "resnet18")
+    assert (recipe.name, recipe.scenario, recipe.network) == ("own", "growing(chunks=10)", "resnet18")
     assert recipe.source == "npz(path='mine.npz')"
+
+
+def test_what_was_changed_does_not_pass_for_the_papers_setting() -> None:
+    name = "lee2024-warm-start-cifar10"
+    (recipe,) = options(name, "--seeds", "3", "--set", "epochs=(100, 11)").recipes()
+    assert recipe.scale == "seeds=3, epochs=(100, 11)"
+    for words in (
+        [],
+        ["--methods", "ema, warm-start", "--budgets", "0.1,1"],
+        ["--seeds", "5", "--set", "lr=0.001"],
+    ):
+        (recipe,) = options(name, *words).recipes()
+        assert recipe.scale == "paper"
+    (recipe,) = options(name, "--set", "epochs=10", "scale=desk").recipes()
+    assert recipe.scale == "desk"
 
 
 @pytest.mark.timeout(200)
@@ -91,7 +106,7 @@ def test_a_failed_trial_gives_code_1(tmp_path: Path, capsys: pytest.CaptureFixtu
         str(tmp_path / "runs"),
         "--quiet",
     ]
-    assert main(["compare", *TINY, *words]) == 1
+    assert main(["compare", *TINY[2:4], *words]) == 1
     shown = capsys.readouterr()
     assert "failed: " in shown.err
     assert Path(shown.out.splitlines()[-1]).is_file()

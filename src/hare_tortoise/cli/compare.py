@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -35,7 +35,7 @@ What is finished is kept in the output folder: the same command again runs only 
     recipe: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[RECIPE ...]", help_behavior_hint="")
     ] = ()
-    """Names of recipes (hare-tortoise recipes); without one, growing digits, changed by the options below."""
+    """Names of recipes (hare-tortoise recipes); without one, digits that come in ten parts, or what options say."""
     source: Annotated[str | None, *options.text("SOURCE")] = None
     """The data: a name (hare-tortoise streams), an .npz file, or a folder of images."""
     scenario: Annotated[str | None, *options.text("SCENARIO")] = None
@@ -92,8 +92,9 @@ What is finished is kept in the output folder: the same command again runs only 
         changes, settings = self.changes(), self.settings()
         chosen = [find_recipe(name) for name in self.recipe or (BASE,)]
         if not self.recipe and (changes or settings):
-            chosen = [chosen[0].replace(name="own", description="", scale="own", differences=())]
-        return [recipe.override(settings).replace(**changes) for recipe in chosen]
+            own = {"name": "own", "description": "", "scale": "own", "differences": ()}
+            chosen = [chosen[0].replace(scenario="growing(chunks=10)", **own)]
+        return [_marked(recipe, recipe.override(settings).replace(**changes)) for recipe in chosen]
 
     def changes(self) -> dict[str, Any]:
         """Collect the values that have an option of their own."""
@@ -123,6 +124,18 @@ What is finished is kept in the output folder: the same command again runs only 
                 raise ValueError(f"--set {text!r}: {name} is given twice")
             settings[name] = value
         return settings
+
+
+def _marked(recipe: Recipe, changed: Recipe) -> Recipe:
+    """Do not let what was changed pass for the published setting."""
+    values = {field.name: getattr(changed, field.name) for field in fields(recipe)}
+    differing = [
+        f"{name}={value}"
+        for name, value in values.items()
+        if name not in ("methods", "budgets") and value != getattr(recipe, name)
+    ]
+    published = recipe.scale == changed.scale == "paper"
+    return changed.replace(scale=", ".join(differing)) if published and differing else changed
 
 
 def _number(text: str) -> float:

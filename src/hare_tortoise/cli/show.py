@@ -57,8 +57,11 @@ def with_settings(name: str, target: Callable[..., Any], hidden: Collection[str]
     for parameter in inspect.signature(target).parameters.values():
         if parameter.name in hidden or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        required = parameter.default is parameter.empty
-        taken.append(f"{parameter.name}=…" if required else f"{parameter.name}={parameter.default!r}")
+        value = parameter.default
+        written = (
+            "…" if value is parameter.empty else f"{value:.6g}" if isinstance(value, float) else repr(value)
+        )
+        taken.append(f"{parameter.name}={written}")
     return f"{name}({', '.join(taken)})" if taken else name
 
 

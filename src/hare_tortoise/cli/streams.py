@@ -16,7 +16,7 @@ class Streams:
         from hare_tortoise.networks import NETWORKS
         from hare_tortoise.streams import AUGMENTATIONS, SCENARIOS, SOURCES
 
-        given = ("source", "root", "seed", "input_shape", "outputs", "inputs", "generator")
+        given = ("source", "root", "mirror", "seed", "input_shape", "outputs", "inputs", "generator")
         tables = (
             ("Sources (--source; also the path of an .npz file or of a folder of images)", SOURCES),
             ("Scenarios (--scenario)", SCENARIOS),

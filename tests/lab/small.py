@@ -42,6 +42,11 @@ def small(**changes: Any) -> Recipe:
     return Recipe(**{**values, **changes})
 
 
+def to_kill() -> Recipe:
+    """Four trials of about a second each, for commands that are killed."""
+    return small(name="killed", methods=(METHODS[4], METHODS[7]), seeds=2, epochs=20, evaluate_every=5)
+
+
 def task_of(trial: Trial, out: Path, *, checkpoint_every: float = 20.0) -> Task:
     """A task of a trial on this CPU with one thread."""
     engine = Engine()

@@ -19,25 +19,18 @@ import torch
 from hare_tortoise.lab import files
 from hare_tortoise.lab.trial import Trial, trials
 from hare_tortoise.lab.worker import run_task
-from tests.lab.small import METHODS, run_of, small, task_of, timeless
+from tests.lab.small import METHODS, run_of, small, task_of, timeless, to_kill
 
 # A whole command in a process of its own: two workers, a checkpoint at every opportunity.
 SCRIPT = """
-import sys
-from pathlib import Path
-from hare_tortoise.lab.run import run_recipes
-from tests.lab.test_kill import recipe
-
 if __name__ == "__main__":
-    run_recipes([recipe()], out=Path(sys.argv[1]), workers=2, quiet=True, checkpoint_every=0.05)
+    import sys
+    from pathlib import Path
+    from hare_tortoise.lab.run import run_recipes
+    from tests.lab.small import to_kill
+
+    run_recipes([to_kill()], out=Path(sys.argv[1]), workers=2, quiet=True, checkpoint_every=0.05)
 """
-
-
-def recipe() -> Any:
-    """Six trials of about a second each."""
-    return small(
-        name="killed", methods=(METHODS[0], METHODS[4], METHODS[7]), seeds=2, epochs=25, evaluate_every=5
-    )
 
 
 def command(out: Path) -> subprocess.Popen[bytes]:
@@ -50,7 +43,7 @@ def command(out: Path) -> subprocess.Popen[bytes]:
 def rows_of(out: Path) -> dict[str, Any]:
     """Every result of a finished command, wall clock apart."""
     found = {}
-    for trial in trials(recipe()):
+    for trial in trials(to_kill()):
         done = run_of(task_of(trial, out)).finished()
         assert done is not None, trial.label
         rows, failure = done

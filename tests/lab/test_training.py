@@ -179,7 +179,9 @@ def test_the_first_bad_loss_ends_the_trial_and_is_named(
 
 
 def test_losses_are_read_once_in_a_hundred_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    setup = build(Trial(small(epochs=30, scenario="growing(chunks=1, label_noise=0.0)"), "warm-start", 1.0, 0))
+    setup = build(
+        Trial(small(epochs=30, scenario="growing(chunks=1, label_noise=0.0)"), "warm-start", 1.0, 0)
+    )
     training = Training(setup)
     reads: list[int] = []
     check = Training._check_losses

@@ -124,7 +124,7 @@ def _levels(comparison: Comparison, frame: _Frame) -> list[str]:
         f'<path d="M{_LEFT} {whole:.1f}H{_RIGHT}" stroke="#1f2430"/>',
         f'<path d="M{_LEFT} {below:.1f}H{_RIGHT}" stroke="#1f2430" stroke-dasharray="2 3"/>',
         _text(_LEFT + 4, whole - 5, "from scratch, full budget", size=11),
-        _text(_LEFT + 4, below - 5, f"{margin} point{'' if margin == '1' else 's'} lower", size=11),
+        _text(_LEFT + 4, below + 13, f"{margin} point{'' if margin == '1' else 's'} lower", size=11),
     ]
 
 

@@ -127,3 +127,34 @@ def _scale(value: float, unit: str, budget: float) -> float:
     if unit == "interval":
         return max(1, round(value * budget))
     return scaled_decay(value, budget)
+
+
+def values_at(recipe: Recipe, budget: float, chunks: Sequence[ChunkPlan]) -> dict[str, str]:
+    """Say what is used at a budget, chunk by chunk and method by method, for the report.
+
+    Example:
+        >>> chunks = (ChunkPlan(700, 5, 11, 5, 1e-3, None), ChunkPlan(1400, 5, 22, 11, 1e-3, None))
+        >>> recipe = Recipe(name="mine", methods=("warm-start", "ema(decay=0.99)"), epochs=50)
+        >>> values_at(recipe, 0.1, chunks)["optimizer steps of each chunk"]
+        '55, 110'
+        >>> values_at(recipe, 0.1, chunks)["ema(decay=0.99)"]
+        'ema(decay=0.9)'
+    """
+    columns = {
+        "epochs of each chunk": [chunk.epochs for chunk in chunks],
+        "optimizer steps of each chunk": [chunk.steps for chunk in chunks],
+        "warm-up steps of each chunk": [chunk.warmup_steps for chunk in chunks],
+    }
+    values = {name: _repeated(numbers) for name, numbers in columns.items()}
+    if chunks[0].reset_epochs is not None:
+        values["resets where reset_every=None"] = (
+            f"after the epochs 0, {chunks[0].reset_epochs}, … of each chunk"
+        )
+    return values | {
+        method: method_at(method, budget) for method in recipe.methods if method_at(method, budget) != method
+    }
+
+
+def _repeated(numbers: Sequence[int]) -> str:
+    distinct = list(dict.fromkeys(numbers))
+    return f"{distinct[0]:,}" if len(distinct) == 1 else ", ".join(f"{number:,}" for number in numbers)

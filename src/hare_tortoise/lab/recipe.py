@@ -181,7 +181,13 @@ def _coerce(name: str, text: str, annotation: str) -> Any:
         raise ValueError("recipe value methods: give them by --methods a,b,c")
     if name == "budgets":
         value = value if isinstance(value, tuple) else (value,)
-    kinds: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "None": type(None), "tuple[int, ...]": tuple}
+    kinds: dict[str, Any] = {
+        "int": int,
+        "float": (int, float),
+        "bool": bool,
+        "None": type(None),
+        "tuple[int, ...]": tuple,
+    }
     kinds |= {"tuple[float, ...]": tuple}
     allowed = [kinds[part] for part in annotation.split(" | ") if part in kinds]
     if annotation.startswith("Literal"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,11 +103,13 @@ def _againstcost_of(comparison: Comparison, looks: Looks) -> Chart:
         if any(e.method == method and e.seeds for e in comparison.entries)
     ]
     several = len(comparison.budgets) > 1
+    low, high = _cost_range(comparison)
+    span = math.log(high / low)
     traces = []
     for place, method in enumerate(shown):
         look = looks[method]
         # points of one budget would hide each other; on a logarithmic axis a factor moves all alike
-        moved = 1.0 if not several else 1.13 ** ((place - (len(shown) - 1) / 2) / max(1, len(shown) - 1) * 2)
+        moved = math.exp(0.045 * span * (2 * place / max(1, len(shown) - 1) - 1)) if several else 1.0
         entries = [e for e in comparison.entries if e.method == method and e.seeds]
         found = [
             (e, p, c)
@@ -153,9 +156,13 @@ def _reading(comparison: Comparison, several: bool) -> str:
     return text + (" Marks of one budget are moved apart sideways." if several else "")
 
 
-def _cost_layout(comparison: Comparison) -> dict[str, Any]:
+def _cost_range(comparison: Comparison) -> tuple[float, float]:
     costs = [c for e in comparison.entries if (c := cost_of(comparison, e))]
-    low, high = min(costs) / 1.25, max(costs) * 1.25
+    return min(costs) / 1.25, max(costs) * 1.25
+
+
+def _cost_layout(comparison: Comparison) -> dict[str, Any]:
+    low, high = _cost_range(comparison)
     relative = comparison.reference is not None
     axis: dict[str, Any] = {"type": "log", "title": {"text": "cost, share of from scratch at full budget"}}
     if relative:
@@ -172,8 +179,8 @@ def _cost_layout(comparison: Comparison) -> dict[str, Any]:
         layout["shapes"] = [_line("y", level, "solid"), _line("y", level - comparison.margin, "dot")]
         margin = f"{100 * comparison.margin:g}"
         layout["annotations"] = [
-            _note(level, f"from scratch, full budget: {100 * level:.1f} %"),
-            _note(level - comparison.margin, f"− {margin} point{'' if margin == '1' else 's'}"),
+            _note(level, "bottom", f"from scratch, full budget: {100 * level:.1f} %"),
+            _note(level - comparison.margin, "top", f"− {margin} point{'' if margin == '1' else 's'}"),
         ]
     return layout
 
@@ -185,8 +192,8 @@ def _line(axis: str, value: float, dash: str) -> dict[str, Any]:
     return {"type": "line", "layer": "below", "line": line, **(across if axis == "y" else along)}
 
 
-def _note(level: float, text: str) -> dict[str, Any]:
-    place = {"xref": "paper", "x": 0, "y": level, "xanchor": "left", "yanchor": "bottom"}
+def _note(level: float, side: str, text: str) -> dict[str, Any]:
+    place = {"xref": "paper", "x": 0, "y": level, "xanchor": "left", "yanchor": side}
     return {
         "text": text,
         "showarrow": False,

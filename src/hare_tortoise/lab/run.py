@@ -15,7 +15,7 @@ from hare_tortoise.lab import files
 from hare_tortoise.lab.building import build, build_optimizer, build_stream, cached_source
 from hare_tortoise.lab.comparison import Comparison, compare
 from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
-from hare_tortoise.lab.plan import ChunkPlan, plan
+from hare_tortoise.lab.plan import ChunkPlan, plan, values_at
 from hare_tortoise.lab.progress import display
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.report import write_report
@@ -232,7 +232,11 @@ def _conclude(
     comparisons = tuple(compare(recipe, of[recipe.name], margin=margin) for recipe in shown)
     report = out / "report.html"
     if shown:
-        write_report(comparisons, shown, results, report, command=command, versions=made_with)
+
+        def values(recipe: Recipe, budget: float) -> dict[str, str]:
+            return values_at(recipe, budget, plans[recipe.name][budget])
+
+        write_report(comparisons, shown, results, report, command=command, versions=made_with, values=values)
     return Outcome(comparisons, tuple(_failures(outcomes)), report)
 
 

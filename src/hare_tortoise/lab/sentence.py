@@ -165,14 +165,10 @@ def _reached(comparison: Comparison) -> list[str]:
         clauses.append(f"from scratch at full budget is reached (within {margin}) {', '.join(reached)}")
     if unknown:
         clauses.append(f"of {listing(unknown)} too few seeds finished")
-    above = [
-        (entry, gain)
-        for entry in _entries(comparison)
-        if (gain := _gain(comparison, entry)) and gain.sign > 0
-    ]
+    gains = [(e, _gain(comparison, e)) for e in _entries(comparison) if e.method != WARM_START]
+    above = [f"{names[e.method]} ({points(gain)})" for e, gain in gains if gain is not None and gain.sign > 0]
     if above:
-        gained = [f"{names[entry.method]} ({points(gain)})" for entry, gain in above]
-        clauses.append(f"at full budget {listing(gained)} end{_s(gained)} above from scratch")
+        clauses.append(f"at full budget {listing(above)} end{_s(above)} above from scratch")
     return clauses or ["only from scratch was run"]
 
 

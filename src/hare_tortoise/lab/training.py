@@ -118,11 +118,10 @@ class Training:
         place = self.position
         while place.chunk < len(self.setup.stream):
             chunk, chunk_plan = self.setup.chunk(place.chunk), self.setup.plan[place.chunk]
-            if self.optimizer is None:
+            if place.step == 0:
                 self._begin(chunk, chunk_plan)
             while place.epoch < chunk_plan.epochs:
                 self._epoch(chunk, chunk_plan)
-            self.optimizer = None
             place.chunk, place.epoch, place.step = place.chunk + 1, 0, 0
             if place.chunk == len(self.setup.stream):
                 self._save({"deployed": self.method.deployed.state_dict()})

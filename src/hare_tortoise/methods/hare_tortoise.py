@@ -88,7 +88,7 @@ class HareTortoise(Method):
         optimizer: Optimizer | Sequence[Optimizer] | None = None,
         *,
         decay: float | Schedule = 0.999,
-        reset_every: int | Schedule | None = None,
+        reset_every: int | Schedule | None = 1000,
         buffers: Treatment = "average",
         optimizer_state: OptimizerState = "keep",
         tortoise: nn.Module | None = None,
@@ -126,6 +126,7 @@ class HareTortoise(Method):
         step = self._steps.add(skipped)
         decay = self._decay(step) if isinstance(self._decay, Schedule) else self._decay
         if isinstance(step, int):
+            check_decay(decay, "decay")
             # tortoise ← decay·tortoise + (1 − decay)·hare
             self._average.pairs.average(float(decay))
         else:

@@ -40,9 +40,7 @@ def plain_copy(model: nn.Module, shared: Collection[int] = ()) -> nn.Module:
         check_copyable(name, module)
         for attribute, value in vars(module).items():
             if attribute.endswith("_hooks") and isinstance(value, dict):
-                # Deep copies would drag along whatever the hooks are bound to, or act on the hare.
-                kept = copy.copy(value) if "state_dict" in attribute else OrderedDict()
-                memo[id(value)] = kept
+                memo[id(value)] = copied_hooks(value, attribute)
         for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is not None and id(tensor) not in memo:
                 memo[id(tensor)] = tensor if id(tensor) in shared else _copied(tensor)
@@ -78,6 +76,12 @@ def check_copyable(name: str, module: nn.Module) -> None:
                 f"{where} has a tensor {attribute!r} that was computed from others and cannot be copied, expected "
                 "parameters and buffers: detach() it, or compute it in forward (torch.nn.utils.parametrize)"
             )
+
+
+def copied_hooks(hooks: dict[Any, Any], name: str) -> dict[Any, Any]:
+    """The hooks that a copy has: those of its `state_dict`, which say how it is saved."""
+    # Others act on the hare, and a deep copy would drag along whatever they are bound to.
+    return copy.copy(hooks) if "state_dict" in name else OrderedDict()
 
 
 def _copied(tensor: Tensor) -> Tensor:

@@ -1,0 +1,142 @@
+"""`deployed_weights()`: the tortoise inside the user's own module, and everything as before afterwards."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+from hare_tortoise.methods import HareTortoise
+from tests.methods.pair_checks import network, same, steps, values
+
+
+def trained(**settings: Any) -> tuple[nn.Module, Optimizer, HareTortoise]:
+    model = network()
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
+    pair = HareTortoise(model, optimizer, decay=0.9, **settings)
+    list(steps(model, optimizer, 3))
+    return model, optimizer, pair
+
+
+def test_the_module_has_the_tortoise_inside_and_its_own_afterwards() -> None:
+    model, _, pair = trained()
+    hare, slow = values(model), values(pair.tortoise)
+    inputs = torch.randn(4, 3)
+    expected = pair.tortoise(inputs)
+    with pair.deployed_weights():
+        assert not any(module.training for module in model.modules())
+        assert all(torch.equal(tensor, slow[name]) for name, tensor in values(model).items())
+        assert torch.equal(model(inputs), expected)
+        assert same(pair.tortoise, model)
+    assert all(torch.equal(tensor, hare[name]) for name, tensor in values(model).items())
+    assert all(torch.equal(tensor, slow[name]) for name, tensor in values(pair.tortoise).items())
+
+
+def test_values_modes_and_gradients_come_back_after_an_exception() -> None:
+    model, _, pair = trained()
+    model[1].eval()
+    model[0].weight.requires_grad_(False)  # type: ignore[union-attr, operator]
+    hare = values(model)
+    modes = [module.training for module in model.modules()]
+    wants = [parameter.requires_grad for parameter in model.parameters()]
+    identities = [id(parameter) for parameter in model.parameters()]
+    with pytest.raises(KeyError), pair.deployed_weights():
+        model.train()
+        model(torch.randn(8, 3))
+        model.requires_grad_(False)
+        model[0].weight.requires_grad_(True)  # type: ignore[union-attr, operator]
+        model[3].weight = nn.Parameter(torch.zeros(2, 8))  # type: ignore[union-attr]
+        raise KeyError
+    assert all(torch.equal(tensor, hare[name]) for name, tensor in values(model).items())
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == wants
+    assert [id(parameter) for parameter in model.parameters()] == identities
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda pair, optimizer: optimizer.step(), "an optimizer step inside deployed_weights"),
+        (lambda pair, optimizer: pair.after_step(), "a step inside"),
+        (lambda pair, optimizer: pair.reset(), "a reset inside"),
+        (lambda pair, optimizer: pair.deployed_weights().__enter__(), "a second deployed_weights"),
+        (lambda pair, optimizer: pair.load_state_dict(pair.state_dict()), "loading a state inside"),
+        (lambda pair, optimizer: pair.new_data(), "new_data"),
+        (lambda pair, optimizer: pair.rebind(), "rebind"),
+        (lambda pair, optimizer: pair.distance(), "distance"),
+    ],
+)
+def test_what_is_refused_inside(act: Callable[[HareTortoise, Optimizer], Any], message: str) -> None:
+    model, optimizer, pair = trained()
+    hare, before = values(model), copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(RuntimeError, match=message), pair.deployed_weights():
+        act(pair, optimizer)
+    assert all(torch.equal(tensor, hare[name]) for name, tensor in values(model).items())
+    after = optimizer.state_dict()
+    assert all(
+        torch.equal(state["momentum_buffer"], before["state"][key]["momentum_buffer"])
+        for key, state in after["state"].items()
+    )
+    list(steps(model, optimizer, 1))
+    assert pair.steps == 4
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+def test_a_state_saved_inside_holds_the_hare_as_the_hare(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    model = wrap(network())
+    pair = HareTortoise(model, decay=0.9)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    pair.after_step()
+    outside, averages = copy.deepcopy(model.state_dict()), copy.deepcopy(pair.state_dict()["tortoise"])
+    assert any(not torch.equal(a, b) for a, b in zip(outside.values(), averages.values(), strict=True))
+    with pair.deployed_weights():
+        for inside, before in ((model.state_dict(), outside), (pair.state_dict()["tortoise"], averages)):
+            assert list(inside) == list(before)
+            assert all(torch.equal(inside[name], before[name]) for name in before)
+        holder = nn.ModuleDict({"inner": model})
+        assert all(
+            torch.equal(tensor, outside[name.removeprefix("inner.")])
+            for name, tensor in holder.state_dict().items()
+        )
+    assert all(torch.equal(tensor, outside[name]) for name, tensor in model.state_dict().items())
+
+
+def test_tied_and_half_precision_weights() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).bfloat16()
+    model[1].weight = model[0].weight
+    pair = HareTortoise(model, decay=0.5)
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+    pair.after_step()
+    hare = values(model)
+    with pair.deployed_weights():
+        assert model[0].weight is model[1].weight
+        assert torch.equal(model[0].weight, pair.tortoise.get_parameter("0.weight").bfloat16())
+        assert torch.equal(model.state_dict()["1.weight"], hare["0.weight"])
+    assert all(torch.equal(tensor, hare[name]) for name, tensor in values(model).items())
+
+
+def test_training_goes_on_as_if_it_had_not_been() -> None:
+    model, optimizer, pair = trained(reset_every=2)
+    other, other_optimizer, other_pair = trained(reset_every=2)
+    with pair.deployed_weights(), torch.no_grad():
+        model(torch.randn(4, 3))
+    list(steps(model, optimizer, 5))
+    list(steps(other, other_optimizer, 5))
+    assert same(model, other)
+    assert same(pair.tortoise, other_pair.tortoise)
+
+
+def test_it_is_no_use_without_leaving_buffers_that_are_none() -> None:
+    model, _, pair = trained(buffers="none")
+    hare = values(model)["1.running_mean"]
+    with pair.deployed_weights():
+        assert torch.equal(values(model)["1.running_mean"], values(pair.tortoise)["1.running_mean"])
+    assert torch.equal(values(model)["1.running_mean"], hare)

@@ -55,10 +55,12 @@ def picture(comparison: Comparison) -> str:
     if not lines:
         raise ValueError(f"comparison: {comparison.recipe} has no finished trial, expected one at least")
     frame = _frame(comparison, [point for points in lines.values() for point in points])
-    parts = [*_axes(comparison, frame), *_levels(comparison, frame)]
+    levels, level_names = _levels(comparison, frame)
+    parts = [*_axes(comparison, frame), *levels]
     for place, (method, points) in enumerate(lines.items()):
         shift = 26 * (place / max(1, len(lines) - 1) - 0.5)
         parts += _curve(frame, looked[method], points, shift)
+    parts += level_names
     parts += _names(frame, [(looked[method], points[-1][1].mean) for method, points in lines.items()])
     title = f"{comparison.recipe}: accuracy against cost"
     return (
@@ -114,15 +116,18 @@ def _axes(comparison: Comparison, frame: _Frame) -> list[str]:
     return parts
 
 
-def _levels(comparison: Comparison, frame: _Frame) -> list[str]:
+def _levels(comparison: Comparison, frame: _Frame) -> tuple[list[str], list[str]]:
+    """Draw from scratch and the margin below it; their names apart, to stand over the curves."""
     if comparison.reference is None or comparison.reference.final is None:
-        return []
+        return [], []
     level = comparison.reference.final.mean
     whole, below = frame.y(level), frame.y(level - comparison.margin)
     margin = f"{100 * comparison.margin:g}"
-    return [
+    lines = [
         f'<path d="M{_LEFT} {whole:.1f}H{_RIGHT}" stroke="#1f2430"/>',
         f'<path d="M{_LEFT} {below:.1f}H{_RIGHT}" stroke="#1f2430" stroke-dasharray="2 3"/>',
+    ]
+    return lines, [
         _text(_LEFT + 4, whole - 5, "from scratch, full budget", size=11),
         _text(_LEFT + 4, below + 13, f"{margin} point{'' if margin == '1' else 's'} lower", size=11),
     ]

@@ -179,7 +179,7 @@ def _cost_layout(comparison: Comparison) -> dict[str, Any]:
         layout["shapes"] = [_line("y", level, "solid"), _line("y", level - comparison.margin, "dot")]
         margin = f"{100 * comparison.margin:g}"
         layout["annotations"] = [
-            _note(level, "bottom", f"from scratch, full budget: {100 * level:.1f} %"),
+            _note(level, "bottom", f"from scratch {100 * level:.1f} %"),
             _note(level - comparison.margin, "top", f"− {margin} point{'' if margin == '1' else 's'}"),
         ]
     return layout
@@ -198,7 +198,7 @@ def _note(level: float, side: str, text: str) -> dict[str, Any]:
         "text": text,
         "showarrow": False,
         "font": {"size": 11, "color": "#5b6270"},
-        "bgcolor": "rgba(255,255,255,0.8)",
+        "bgcolor": "rgba(255,255,255,0.65)",
         "borderpad": 1,
         **place,
     }

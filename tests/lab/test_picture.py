@@ -41,7 +41,7 @@ def test_points_stand_where_the_axis_says(warm: Comparison) -> None:
     ticks = {
         float(t.split()[0]) / 100: y - 4.5
         for t, (x, y) in labels.items()
-        if re.fullmatch(r"9\d %", t) and x < 66
+        if re.fullmatch(r"9\d %", t) and x < 78
     }
     (low, at_low), (high, at_high) = min(ticks.items()), max(ticks.items())
     # circles are from scratch: one for each budget, and one beside its name

@@ -15,7 +15,7 @@ from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.wording import share
 
 _WIDTH, _HEIGHT = 860, 440
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 610, 22, 384
+_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 610, 22, 384
 _FONT = "font-family=\"'Segoe UI','Helvetica Neue',Roboto,'Liberation Sans',Arial,sans-serif\""
 
 
@@ -55,10 +55,12 @@ def picture(comparison: Comparison) -> str:
     if not lines:
         raise ValueError(f"comparison: {comparison.recipe} has no finished trial, expected one at least")
     frame = _frame(comparison, [point for points in lines.values() for point in points])
+    # marks of one cost would hide each other; the only cost there is leaves them more room
+    spread = 26 if len({cost for points in lines.values() for cost, _ in points}) > 1 else 320
     levels, level_names = _levels(comparison, frame)
     parts = [*_axes(comparison, frame), *levels]
     for place, (method, points) in enumerate(lines.items()):
-        shift = 26 * (place / max(1, len(lines) - 1) - 0.5)
+        shift = spread * (place / max(1, len(lines) - 1) - 0.5)
         parts += _curve(frame, looked[method], points, shift)
     parts += level_names
     parts += _names(frame, [(looked[method], points[-1][1].mean) for method, points in lines.items()])
@@ -87,7 +89,9 @@ def _frame(comparison: Comparison, points: Sequence[Point]) -> _Frame:
     if reference is not None and reference.final is not None:
         ends.append(reference.final.mean - comparison.margin)
     pad = 0.06 * (max(ends) - min(ends)) or 0.01
-    return _Frame((min(costs) / 1.2, max(costs) * 1.2), (min(ends) - pad, max(ends) + pad))
+    low, high = min(costs) / 1.15, max(costs) * 1.15
+    # the names of the lines stand at the left, clear of the marks
+    return _Frame((low * (low / high) ** 0.16, high), (min(ends) - pad, max(ends) + pad))
 
 
 def _axes(comparison: Comparison, frame: _Frame) -> list[str]:
@@ -128,7 +132,7 @@ def _levels(comparison: Comparison, frame: _Frame) -> tuple[list[str], list[str]
         f'<path d="M{_LEFT} {below:.1f}H{_RIGHT}" stroke="#1f2430" stroke-dasharray="2 3"/>',
     ]
     return lines, [
-        _text(_LEFT + 4, whole - 5, "from scratch, full budget", size=11),
+        _text(_LEFT + 4, whole - 5, "from scratch", size=11),
         _text(_LEFT + 4, below + 13, f"{margin} point{'' if margin == '1' else 's'} lower", size=11),
     ]
 

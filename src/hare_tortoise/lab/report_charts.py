@@ -109,7 +109,7 @@ def _againstcost_of(comparison: Comparison, looks: Looks) -> Chart:
     for place, method in enumerate(shown):
         look = looks[method]
         # points of one budget would hide each other; on a logarithmic axis a factor moves all alike
-        moved = math.exp(0.045 * span * (2 * place / max(1, len(shown) - 1) - 1)) if several else 1.0
+        moved = math.exp(0.04 * span * (2 * place / max(1, len(shown) - 1) - 1)) if several else 1.0
         entries = [e for e in comparison.entries if e.method == method and e.seeds]
         found = [
             (e, p, c)
@@ -158,13 +158,19 @@ def _reading(comparison: Comparison, several: bool) -> str:
 
 def _cost_range(comparison: Comparison) -> tuple[float, float]:
     costs = [c for e in comparison.entries if (c := cost_of(comparison, e))]
-    return min(costs) / 1.25, max(costs) * 1.25
+    low, high = min(costs) / 1.15, max(costs) * 1.25
+    # the names of the lines stand at the left, clear of the marks
+    return low * (low / high) ** 0.14, high
 
 
 def _cost_layout(comparison: Comparison) -> dict[str, Any]:
     low, high = _cost_range(comparison)
     relative = comparison.reference is not None
-    axis: dict[str, Any] = {"type": "log", "title": {"text": "cost, share of from scratch at full budget"}}
+    axis: dict[str, Any] = {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "title": {"text": "cost, share of from scratch at full budget"},
+    }
     if relative:
         ticks = [tick for tick in _TICKS if low <= tick <= high]
         axis |= {"tickvals": ticks, "ticktext": [share(tick) for tick in ticks]}
@@ -198,8 +204,6 @@ def _note(level: float, side: str, text: str) -> dict[str, Any]:
         "text": text,
         "showarrow": False,
         "font": {"size": 11, "color": "#5b6270"},
-        "bgcolor": "rgba(255,255,255,0.65)",
-        "borderpad": 1,
         **place,
     }
 

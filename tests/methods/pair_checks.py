@@ -126,6 +126,15 @@ def counters_are_counts(build: Build) -> None:
             assert int(counter) == number
 
 
+def counters_are_counts_without_resets(build: Build) -> None:
+    """The same for an average that never resets."""
+    model = network()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    pair = build(model, optimizer, decay=0.9)
+    for number in steps(model, optimizer, 4):
+        assert int(named_weights(pair.tortoise)["1.num_batches_tracked"]) == number
+
+
 def tortoise_evaluates(build: Build) -> None:
     """A forward of the tortoise changes neither of the two, before training and after a reset."""
     model = network()
@@ -177,7 +186,11 @@ def skipped_steps_do_not_count(build: Build, fused: bool) -> None:
             after = values(pair.tortoise)
             parameters = [name for name, _ in model.named_parameters()]
             assert all(torch.equal(after[name], average[name]) for name in parameters)
-        log.append(all(torch.equal(p, q) for p, q in zip(model.parameters(), pair.tortoise.parameters(), strict=True)))
+        log.append(
+            all(
+                torch.equal(p, q) for p, q in zip(model.parameters(), pair.tortoise.parameters(), strict=True)
+            )
+        )
     assert pair.steps == 4
     assert log == [False, False, False, True, False]
 

@@ -86,7 +86,9 @@ def test_what_is_refused_inside(act: Callable[[HareTortoise, Optimizer], Any], m
     assert pair.steps == 4
 
 
-@pytest.mark.parametrize("wrap", [lambda model: model, nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+@pytest.mark.parametrize(
+    "wrap", [lambda model: model, nn.DataParallel, lambda m: torch.compile(m, backend="eager")]
+)
 def test_a_state_saved_inside_holds_the_hare_as_the_hare(wrap: Callable[[nn.Module], nn.Module]) -> None:
     model = wrap(network())
     pair = HareTortoise(model, decay=0.9)

@@ -79,7 +79,7 @@ def test_reset_now() -> None:
 def test_the_paper_in_epochs_is_resets_by_hand() -> None:
     model = network()
     optimizer = SGD(model.parameters(), lr=0.1)
-    pair = HareTortoise(model, optimizer, decay=0.9)
+    pair = HareTortoise(model, optimizer, decay=0.9, reset_every=None)
     equal = []
     for number in steps(model, optimizer, 70):
         epoch, last_of_epoch = (number - 1) // 3, number % 3 == 0
@@ -157,7 +157,9 @@ def test_a_tortoise_that_is_given_keeps_values_and_dtype() -> None:
     for name, tensor in values(target).items():
         assert tensor.dtype == start[name].dtype
         if tensor.is_floating_point():
-            torch.testing.assert_close(tensor, 0.75 * start[name] + 0.25 * hare[name].double(), rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(
+                tensor, 0.75 * start[name] + 0.25 * hare[name].double(), rtol=1e-7, atol=1e-9
+            )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -282,7 +284,10 @@ def test_bad_interval(name: str, interval: Any) -> None:
         ({"optimizer_state": "zero"}, "optimizer_state is 'zero', expected one of 'keep', 'reset'"),
         ({"share_frozen": True}, "share_frozen is True but no parameter"),
         ({"tortoise": nn.Linear(3, 8)}, "tortoise has other weights than the model .*0.bias"),
-        ({"tortoise": nn.Sequential(nn.Linear(3, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 2))}, r"0\.weight"),
+        (
+            {"tortoise": nn.Sequential(nn.Linear(3, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 2))},
+            r"0\.weight",
+        ),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:

@@ -29,14 +29,17 @@ def _fresh_compiler() -> Iterator[None]:
 
 
 def train(
-    backend: str | None, *, compile_model: bool = False, compile_step: bool = False, adam: bool = False, **settings: Any
+    backend: str | None,
+    *,
+    compile_model: bool = False,
+    compile_step: bool = False,
+    adam: bool = False,
+    **settings: Any,
 ) -> tuple[nn.Module, HareTortoise]:
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 2, bias=False))
     model: Any = torch.compile(plain, backend=backend) if compile_model and backend else plain
-    optimizer = (
-        Adam(model.parameters(), lr=1e-2) if adam else SGD(model.parameters(), lr=0.1, momentum=0.9)
-    )
+    optimizer = Adam(model.parameters(), lr=1e-2) if adam else SGD(model.parameters(), lr=0.1, momentum=0.9)
     step: Any = torch.compile(optimizer.step, backend=backend) if compile_step and backend else optimizer.step
     pair = HareTortoise(model, optimizer, decay=0.9, reset_every=3, **settings)
     generator = torch.Generator().manual_seed(1)

@@ -28,7 +28,9 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.name().removeprefix("aten::")
         self.operations[name] += 1
-        given = {id(leaf) for leaf in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        given = {
+            id(leaf) for leaf in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)
+        }
         result = func(*args, **(kwargs or {}))
         for leaf in torch.utils._pytree.tree_leaves(result):
             if isinstance(leaf, Tensor) and id(leaf) not in given:
@@ -85,7 +87,9 @@ def test_the_lists_are_built_once() -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        lambda group, decay, weight: [t.lerp_(h, weight) for t, h in zip(group.tortoise, group.hare, strict=True)],
+        lambda group, decay, weight: [
+            t.lerp_(h, weight) for t, h in zip(group.tortoise, group.hare, strict=True)
+        ],
         lambda group, decay, weight: torch._foreach_add_(
             group.tortoise, torch._foreach_sub(group.hare, group.tortoise), alpha=weight
         ),

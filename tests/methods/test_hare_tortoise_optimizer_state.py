@@ -63,7 +63,12 @@ def test_sparse_adam() -> None:
 
 def test_groups_and_learning_rates_stay() -> None:
     model = network()
-    optimizer = Adagrad([{"params": model[0].parameters(), "lr": 0.3}, {"params": [*model[1].parameters(), *model[3].parameters()]}])
+    optimizer = Adagrad(
+        [
+            {"params": model[0].parameters(), "lr": 0.3},
+            {"params": [*model[1].parameters(), *model[3].parameters()]},
+        ]
+    )
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
     HareTortoise(model, optimizer, decay=0.5, reset_every=1, optimizer_state="reset")
     for _ in steps(model, optimizer, 2):

@@ -42,7 +42,9 @@ class ResetsAtTheFirstStep(HareTortoise):
 
     def _following_reset(self) -> int | None:
         following = super()._following_reset()
-        return following if following is None or following == 1 else following - int(self.reset_every or 0) + 1  # type: ignore[call-overload]
+        return (
+            following if following is None or following == 1 else following - int(self.reset_every or 0) + 1
+        )  # type: ignore[call-overload]
 
 
 class ResetsOneLate(HareTortoise):

@@ -124,9 +124,9 @@ class Method:
             # A fused optimizer is stepped by the gradient scaler on a skipped step too, and carries this.
             self.after_step(getattr(stepped, "found_inf", None))
 
-        # What a compiled `optimizer.step` must not trace: counts are Python's.
-        hook._torchdynamo_disable = True  # type: ignore[attr-defined]
-        self._handle = optimizers[-1].register_step_post_hook(hook)
+        # A compiled `optimizer.step` must not trace what the method does: its counts are Python's.
+        untraced = torch.compiler.disable(hook)  # type: ignore[no-untyped-call]
+        self._handle = optimizers[-1].register_step_post_hook(untraced)
         return self
 
     def detach(self) -> None:

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the two processes write; one pair of them for all checks."""
     folder = tmp_path_factory.mktemp("pair")
     save_by_one(folder / "by-one")
-    command = [sys.executable, "-m", "tests.methods.two_processes"]
+    command = [sys.executable, "-W", "error", "-m", "tests.methods.two_processes"]
     processes = [
         subprocess.Popen(
             [*command, str(rank), str(folder)],

@@ -119,7 +119,7 @@ def test_a_report_is_written_again_without_training(tmp_path: Path) -> None:
 
 
 def test_reports_of_nothing_say_so(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"holds no comparison\.json"):
+    with pytest.raises(ValueError, match=r"holds no command\.json"):
         report_runs(tmp_path)
 
 
@@ -280,7 +280,7 @@ def test_durations() -> None:
 def test_nothing_that_is_read_or_written_is_a_pickle(tmp_path: Path) -> None:
     run_recipes([small()], out=tmp_path, workers=0, quiet=True)
     kinds = {path.suffix for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
-    assert kinds == {".json", ".safetensors", ".html"}
+    assert kinds == {".json", ".md", ".safetensors", ".html"}
     for path in tmp_path.rglob("*.json"):
         json.loads(path.read_text())
 

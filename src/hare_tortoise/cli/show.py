@@ -17,15 +17,17 @@ def show(outcome: Outcome) -> int:
     """Print the tables, a sentence for each recipe, what failed, and last the path of the report."""
     from rich.console import Console
 
-    from hare_tortoise.lab.sentence import sentence
+    from hare_tortoise.lab.sentence import notes, sentence
     from hare_tortoise.lab.table import table
 
     console = Console()
     for comparison in outcome.comparisons:
-        console.print(table(comparison))
+        console.print(table(comparison, width=console.width))
+        for note in notes(comparison):
+            console.print(note.text, highlight=False, markup=False, style="yellow" if note.warning else "dim")
         console.print()
     for comparison in outcome.comparisons:
-        console.print(sentence(comparison), highlight=False, markup=False, soft_wrap=True)
+        console.print(sentence(comparison), highlight=False, markup=False)
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
     print(outcome.report)

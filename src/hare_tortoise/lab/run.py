@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-import hare_tortoise
+from hare_tortoise._version import __version__
 from hare_tortoise.lab import files
 from hare_tortoise.lab.building import build, build_optimizer, build_stream, cached_source
 from hare_tortoise.lab.comparison import Comparison, compare
@@ -19,7 +20,9 @@ from hare_tortoise.lab.plan import ChunkPlan, plan, values_at
 from hare_tortoise.lab.progress import display
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.report import write_report
+from hare_tortoise.lab.sentence import sentence
 from hare_tortoise.lab.store import Store
+from hare_tortoise.lab.table import markdown
 from hare_tortoise.lab.trial import Engine, Result, Trial, identity, run_name, trials
 from hare_tortoise.lab.worker import Task
 
@@ -73,9 +76,7 @@ def run_recipes(
     Raises:
         ValueError: Something that a recipe names is not there or does not fit the rest; nothing has run then.
     """
-    names = [recipe.name for recipe in recipes]
-    if len(set(names)) != len(names) or not names:
-        raise ValueError(f"recipes: got {names}, expected one or more, each once")
+    _check_names(recipes)
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
     store = Store(out)
     plans = {recipe.name: check(recipe, data_root) for recipe in recipes}
@@ -90,9 +91,7 @@ def run_recipes(
     if tasks:
         with display([wanted[i] for i in missing], samples, len(wanted) - len(missing), quiet=quiet) as shown:
             for run, differs in store.changed([identities[i] for i in missing]):
-                shown.note(
-                    0, f"run {run} was done with other {differs}: it is not used, the trial is done again"
-                )
+                shown.note(0, f"run {run} was done with other {differs}: not used, the trial is done again")
             done = _executor(workers, engine, len(tasks)).run(tasks, shown)
         for index, result in zip(missing, done, strict=True):
             results[index] = result
@@ -113,9 +112,9 @@ def report_runs(folder: Path, *, margin: float | None = None) -> Outcome:
     Raises:
         ValueError: The folder holds no comparison, or none of its trials is finished.
     """
-    path = folder / "comparison.json"
+    path = folder / "command.json"
     if not path.exists():
-        raise ValueError(f"{folder} holds no comparison.json; give the --out folder of a comparison")
+        raise ValueError(f"{folder} holds no command.json; give the --out folder of a comparison")
     index = files.read_json(path)
     recipes = [Recipe.from_json(content) for content in index["recipes"]]
     by_name = {recipe.name: recipe for recipe in recipes}
@@ -135,6 +134,12 @@ def report_runs(folder: Path, *, margin: float | None = None) -> Outcome:
         command=index["command"],
         made_with=index["versions"],
     )
+
+
+def _check_names(recipes: Sequence[Recipe]) -> None:
+    names = [recipe.name for recipe in recipes]
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"recipes: got {names}, expected one or more, each once")
 
 
 def check(recipe: Recipe, root: Path | None = None) -> Plans:
@@ -198,7 +203,7 @@ def _write_index(
         "command": command,
         "versions": versions(),
     }
-    files.write_json(out / "comparison.json", content)
+    files.write_json(out / "command.json", content)
 
 
 def _read_plans(content: Sequence[tuple[float, Sequence[Mapping[str, Any]]]]) -> Plans:
@@ -208,7 +213,7 @@ def _read_plans(content: Sequence[tuple[float, Sequence[Mapping[str, Any]]]]) ->
 def versions() -> dict[str, str]:
     """Name what the results were made with."""
     return {
-        "hare-tortoise": hare_tortoise.__version__,
+        "hare-tortoise": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
@@ -225,19 +230,26 @@ def _conclude(
     command: str,
     made_with: dict[str, str],
 ) -> Outcome:
-    """Compare, and write the report."""
+    """Compare, and write the report, the tables as Markdown and the figures as JSON."""
     results = [result for _, result in outcomes if result is not None]
     of = {recipe.name: [result for result in results if result.recipe == recipe.name] for recipe in recipes}
     shown = [recipe for recipe in recipes if of[recipe.name]]
     comparisons = tuple(compare(recipe, of[recipe.name], margin=margin) for recipe in shown)
     report = out / "report.html"
     if shown:
+        figures = [comparison.to_json() for comparison in comparisons]
+        files.write_atomic(out / "comparison.json", (json.dumps(figures, indent=1) + "\n").encode())
+        files.write_atomic(out / "comparison.md", "\n".join(map(_section, comparisons)).encode())
 
         def values(recipe: Recipe, budget: float) -> dict[str, str]:
             return values_at(recipe, budget, plans[recipe.name][budget])
 
         write_report(comparisons, shown, results, report, command=command, versions=made_with, values=values)
     return Outcome(comparisons, tuple(_failures(outcomes)), report)
+
+
+def _section(comparison: Comparison) -> str:
+    return f"## {comparison.recipe}\n\n{sentence(comparison)}\n\n{markdown(comparison)}"
 
 
 def _failures(outcomes: Sequence[tuple[Trial, Result | None]]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-import hare_tortoise
+from hare_tortoise._version import __version__
 from hare_tortoise.lab.files import canonical
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.registry import code_digest
@@ -100,7 +100,7 @@ def identity(trial: Trial, data_digest: str, engine: Engine) -> dict[str, Any]:
         "seed": trial.seed,
         "data": data_digest,
         "code": code_digest(_externals(trial)),
-        "versions": {"hare_tortoise": hare_tortoise.__version__, "torch": torch.__version__},
+        "versions": {"hare_tortoise": __version__, "torch": torch.__version__},
         "engine": {**dataclasses.asdict(engine), "name": "supervised", "dtype": trial.recipe.precision},
     }
 

@@ -15,7 +15,7 @@ from hare_tortoise.methods.names import named_weights
 Build = Callable[..., HareTortoise]
 
 
-def network(seed: int = 0) -> nn.Module:
+def network(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
 
@@ -201,8 +201,8 @@ def half_precision_does_not_stall(build: Build) -> None:
     pair = build(model, None, decay=0.999)
     start = values(model)
     with torch.no_grad():
-        for tensor in model.parameters():
-            tensor.add_(0.125)
+        for parameter in model.parameters():
+            parameter.add_(0.125)
     gone = {name: tensor.double() - start[name].double() for name, tensor in values(model).items()}
     for _ in range(100):
         pair.after_step()
@@ -226,7 +226,7 @@ def optimizer_starts_anew(build: Build, make: Callable[[list[Any]], Optimizer]) 
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = (next(model.parameters()) * gradient).sum() + next(model.parameters()).square().sum()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()
 
         optimizer.step(closure)  # type: ignore[arg-type]

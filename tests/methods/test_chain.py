@@ -63,7 +63,8 @@ class Scales(Method):
 
 
 def test_only_the_chain_is_hooked_and_calls_left_to_right() -> None:
-    model, log = network(), []
+    model = network()
+    log: list[str] = []
     optimizer = SGD(model.parameters(), lr=0.1)
     members = [Logs(model, optimizer, name=name, log=log) for name in "abc"]
     chain = Chain(*members)
@@ -83,7 +84,8 @@ def test_only_the_chain_is_hooked_and_calls_left_to_right() -> None:
 
 
 def test_a_change_is_told_to_the_others_only() -> None:
-    model, log = network(), []
+    model = network()
+    log: list[str] = []
     a, b = Logs(model, name="a", log=log), Logs(model, name="b", log=log)
     chain = Chain(a, Scales(model), b)
     chain.new_data()
@@ -111,7 +113,7 @@ def test_averages_follow_a_partial_change() -> None:
     pair = HareTortoise(model, decay=0.9)
     chain = Chain(pair, Scales(model))
     with torch.no_grad():
-        model[0].weight.add_(1.0)  # type: ignore[union-attr, operator]
+        model[0].weight.add_(1.0)
     chain.after_step()
     before = values(pair.tortoise)
     chain.new_data()
@@ -133,7 +135,7 @@ def test_averages_start_anew_after_a_whole_change(order: int) -> None:
     assert pair.steps == 0
     for expected in (False, False, True):
         with torch.no_grad():
-            model[0].weight.add_(1.0)  # type: ignore[union-attr, operator]
+            model[0].weight.add_(1.0)
         chain.after_step()
         assert same(model, pair.tortoise) is expected, "the interval starts at zero too"
 
@@ -233,7 +235,8 @@ def test_needs_are_those_of_all() -> None:
 
 
 def test_a_chain_in_a_chain_is_taken_apart() -> None:
-    model, log = network(), []
+    model = network()
+    log: list[str] = []
     optimizer = SGD(model.parameters(), lr=0.1)
     inner = Chain(Logs(model, name="a", log=log), Logs(model, name="b", log=log), optimizer=optimizer)
     outer = Chain(inner, Logs(model, name="c", log=log), optimizer=optimizer)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import SGD
 
 from hare_tortoise.methods import HareTortoise
 from hare_tortoise.methods.names import named_weights
-from tests.methods import two_processes
+from tests.methods import sharded_pairs, two_processes
 
 ROOT = Path(__file__).parents[2]
 # torch's own: without a process group it says that it takes this process for the only one.
@@ -50,13 +50,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save_by_one(folder: Path) -> None:
-    model = two_processes.network()
+    model = sharded_pairs.network()
     optimizer = SGD(model.parameters(), lr=0.1)
-    pair = HareTortoise(model, optimizer, **two_processes.SETTINGS)
-    two_processes.train(model, optimizer, two_processes.batches(4))
+    pair = HareTortoise(model, optimizer, **sharded_pairs.SETTINGS)
+    sharded_pairs.train(model, optimizer, sharded_pairs.batches(4))
     state = pair.state_dict()
     tensors = state.pop("tortoise") | {"generator": state.pop("generator")}
-    dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder)), no_dist=True)
+    save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder)), no_dist=True)
     (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
 
@@ -71,17 +71,17 @@ def test_two_processes(check: str, folder: Path) -> None:
 
 
 def test_one_process_goes_on_from_what_two_have_saved(folder: Path) -> None:
-    model = two_processes.network()
+    model = sharded_pairs.network()
     hare = torch.load(folder / "hare-0.pt", weights_only=True)
     with torch.no_grad():
         for name, tensor in named_weights(model).items():
             tensor.copy_(hare[name])
-    pair = HareTortoise(model, **two_processes.SETTINGS)
-    two_processes.load(pair, folder / "by-two")
-    plain = two_processes.network()
+    pair = HareTortoise(model, **sharded_pairs.SETTINGS)
+    sharded_pairs.load(pair, folder / "by-two")
+    plain = sharded_pairs.network()
     optimizer = SGD(plain.parameters(), lr=0.1, momentum=0.9)
-    expected = HareTortoise(plain, optimizer, **two_processes.SETTINGS)
-    two_processes.train(plain, optimizer, two_processes.batches(4))
+    expected = HareTortoise(plain, optimizer, **sharded_pairs.SETTINGS)
+    sharded_pairs.train(plain, optimizer, sharded_pairs.batches(4))
     assert pair.steps == expected.steps == 4
-    two_processes.assert_same(named_weights(pair.tortoise), named_weights(expected.tortoise))
+    sharded_pairs.assert_same(named_weights(pair.tortoise), named_weights(expected.tortoise))
     assert list((folder / "by-two").glob("*.safetensors"))

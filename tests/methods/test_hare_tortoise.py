@@ -211,8 +211,8 @@ def test_distance() -> None:
     pair = HareTortoise(model, decay=0.9)
     assert pair.distance() == 0.0
     with torch.no_grad():
-        model[0].weight.add_(2.0)  # type: ignore[union-attr, operator]
-        model[1].running_mean.add_(100.0)  # type: ignore[union-attr, operator]
+        model[0].weight.add_(2.0)
+        model[1].running_mean.add_(100.0)
     assert pair.distance() == pytest.approx(2.0 * 24**0.5, rel=1e-6)
 
 
@@ -225,7 +225,7 @@ def test_share_frozen() -> None:
     assert shared == {"0.weight", "0.bias"}
     assert not shared & set(pair.state_dict()["tortoise"])
     with torch.no_grad():
-        model[3].weight.add_(1.0)  # type: ignore[union-attr, operator]
+        model[3].weight.add_(1.0)
     pair.after_step()
     pair.reset()
     assert same(model, pair.tortoise)
@@ -236,7 +236,7 @@ def test_non_finite_values_stop_a_reset_before_it_writes() -> None:
     pair = HareTortoise(model, decay=0.9, reset_every=3)
     pair.after_step()
     with torch.no_grad():
-        model[0].weight[0, 0] = float("nan")  # type: ignore[union-attr, index]
+        model[0].weight[0, 0] = float("nan")
     pair.after_step()
     hare = values(model)
     with pytest.raises(RuntimeError, match=r"step 3 .*0\.weight") as error:
@@ -257,7 +257,7 @@ def test_check_every_finds_out_earlier() -> None:
     model = network()
     pair = HareTortoise(model, decay=0.9, reset_every=1000, check_every=4)
     with torch.no_grad():
-        model[3].bias[0] = float("inf")  # type: ignore[union-attr, index]
+        model[3].bias[0] = float("inf")
     for _ in range(3):
         pair.after_step()
     with pytest.raises(RuntimeError, match=r"step 4 .*check_every.*3\.bias"):

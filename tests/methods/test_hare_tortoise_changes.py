@@ -48,7 +48,7 @@ def remove(model: Any) -> None:
     del model[1]
 
 
-CHANGES = {
+CHANGES: dict[Callable[[Any], None], str] = {
     replace: "replaced: 3.weight, 3.bias",
     replace_parameter: "replaced: 3.weight",
     grow: "resized: 3.weight, 3.bias",
@@ -169,7 +169,7 @@ def test_unfreezing_is_followed_where_nothing_is_shared() -> None:
     start = values(model)["0.weight"]
     model[0].requires_grad_(True)
     with torch.no_grad():
-        model[0].weight.add_(1.0)  # type: ignore[union-attr, operator]
+        model[0].weight.add_(1.0)
     pair.after_step()
     torch.testing.assert_close(values(pair.tortoise)["0.weight"], start + 0.1)
 

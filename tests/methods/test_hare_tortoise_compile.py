@@ -55,7 +55,11 @@ def train(
 @pytest.mark.parametrize("optimizer_state", ["keep", "reset"])
 @pytest.mark.parametrize("compiled", ["model", "step"])
 def test_aot_eager(compiled: str, optimizer_state: str) -> None:
-    choice = {f"compile_{compiled}": True, "optimizer_state": optimizer_state, "adam": compiled == "step"}
+    choice: dict[str, Any] = {
+        f"compile_{compiled}": True,
+        "optimizer_state": optimizer_state,
+        "adam": compiled == "step",
+    }
     model, pair = train("aot_eager", **choice)
     expected_model, expected = train(None, **choice)
     assert pair.steps == expected.steps == 8

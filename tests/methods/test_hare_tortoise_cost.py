@@ -17,11 +17,11 @@ from tests.methods.pair_checks import network
 WAITS = ("_local_scalar_dense", "is_nonzero", "item", "nonzero", "equal")
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operations, and the tensors that they return and that are not among their arguments."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations: Counter[str] = Counter()
         self.allocated: list[str] = []
 
@@ -40,7 +40,8 @@ class Recorder(TorchDispatchMode):
 
 def record(pair: HareTortoise, skipped: Tensor | None = None, count: int = 5) -> Recorder:
     pair.after_step(skipped)
-    with Recorder() as recorder:
+    recorder = Recorder()
+    with recorder:
         for _ in range(count):
             pair.after_step(skipped)
     return recorder

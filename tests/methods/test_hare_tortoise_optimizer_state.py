@@ -100,7 +100,8 @@ def test_all_optimizers_are_reset() -> None:
     model = network()
     matrices = [p for p in model.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if p.ndim != 2]
-    first, last = torch.optim.Muon(matrices), Adam(others)
+    first: Any = torch.optim.Muon(matrices)
+    last = Adam(others)
     pair = HareTortoise(model, [first, last], decay=0.5, optimizer_state="reset")
     model(torch.randn(8, 3)).square().sum().backward()
     first.step()

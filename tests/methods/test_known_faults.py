@@ -42,9 +42,8 @@ class ResetsAtTheFirstStep(HareTortoise):
 
     def _following_reset(self) -> int | None:
         following = super()._following_reset()
-        return (
-            following if following is None or following == 1 else following - int(self.reset_every or 0) + 1
-        )  # type: ignore[call-overload]
+        assert isinstance(self.reset_every, int)
+        return None if following is None else following - self.reset_every + 1
 
 
 class ResetsOneLate(HareTortoise):

@@ -29,8 +29,8 @@ class Steps(Method):
 
 def test_a_step_is_the_last_optimizers() -> None:
     model = network()
-    first = SGD(model[0].parameters(), lr=0.1)  # type: ignore[union-attr]
-    last = SGD([*model[1].parameters(), *model[3].parameters()], lr=0.1)  # type: ignore[union-attr]
+    first = SGD(model[0].parameters(), lr=0.1)
+    last = SGD([*model[1].parameters(), *model[3].parameters()], lr=0.1)
     method = Steps(model, [first, last])
     first.step()
     assert not method.calls
@@ -107,7 +107,7 @@ def test_frozen_parameters_may_be_missing() -> None:
     model = network()
     model[0].requires_grad_(False)
     model[1].requires_grad_(False)
-    Method(model, SGD(model[3].parameters(), lr=0.1))  # type: ignore[union-attr]
+    Method(model, SGD(model[3].parameters(), lr=0.1))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_refused_pair_leaves_no_hook() -> None:
     optimizer = SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="decay"):
         HareTortoise(model, optimizer, decay=2.0)
-    assert not optimizer._optimizer_step_post_hooks  # type: ignore[attr-defined]
+    assert not optimizer._optimizer_step_post_hooks
 
 
 def test_the_default_method_does_nothing() -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,76 +17,27 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD, Adagrad, AdamW, Optimizer
+from torch.optim import SGD, Adagrad, AdamW
 
 from hare_tortoise.methods import HareTortoise, average, deployed, method
 from hare_tortoise.methods.names import is_sharded, local, named_weights
 from hare_tortoise.methods.sharding import reshard
-
-SETTINGS = {"decay": 0.75, "reset_every": 3}
-
-
-def network(*, batch_norm: bool = False) -> nn.Sequential:
-    """Sizes that two processes cannot share evenly: 5 rows, and 1, of which the second process has none."""
-    torch.manual_seed(0)
-    between = nn.BatchNorm1d(5) if batch_norm else nn.Tanh()
-    return nn.Sequential(nn.Linear(3, 5), between, nn.Linear(5, 1))
-
-
-def shard(model: nn.Sequential) -> nn.Sequential:
-    fully_shard(model[0])
-    fully_shard(model)
-    return model
-
-
-def batches(count: int, seed: int = 1) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(4, 3, generator=generator) for _ in range(count)]
-
-
-def train(model: nn.Module, optimizer: Optimizer, data: Sequence[Tensor], *, peek: bool = False) -> None:
-    for inputs in data:
-        if peek:
-            with torch.no_grad():
-                model(inputs)
-        optimizer.zero_grad()
-        (model(inputs) - 1).square().mean().backward()
-        optimizer.step()
-
-
-def whole(tensor: Tensor) -> Tensor:
-    found: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[operator]
-    return found.detach().clone()
-
-
-def wholes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: whole(tensor) for name, tensor in tensors.items()}
-
-
-def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], exact: bool = False) -> None:
-    assert found.keys() == expected.keys()
-    bounds = {"rtol": 0.0, "atol": 0.0} if exact else {"rtol": 1e-5, "atol": 1e-6}
-    for name, tensor in expected.items():
-        torch.testing.assert_close(
-            found[name], tensor, **bounds, msg=lambda text, name=name: f"{name}: {text}"
-        )
-
-
-def pairs(
-    make: Callable[[list[Any]], Optimizer] = lambda p: SGD(p, lr=0.1, momentum=0.9), **settings: Any
-) -> tuple[nn.Module, Optimizer, HareTortoise, nn.Module, Optimizer, HareTortoise]:
-    """A sharded pair, and the unsharded one that is its oracle."""
-    sharded, plain = shard(network()), network()
-    both: list[Any] = []
-    for model in (sharded, plain):
-        optimizer = make(list(model.parameters()))
-        both += [model, optimizer, HareTortoise(model, optimizer, **SETTINGS | settings)]
-    return tuple(both)  # type: ignore[return-value]
+from tests.methods.sharded_pairs import (
+    SETTINGS,
+    assert_same,
+    batches,
+    load,
+    network,
+    pairs,
+    shard,
+    train,
+    whole,
+    wholes,
+)
 
 
 def fsdp_pair_is_that_of_an_unsharded_model(rank: int, folder: Path) -> None:
@@ -235,7 +186,7 @@ def fsdp_saved_as_safetensors(rank: int, folder: Path) -> None:
     state = pair.state_dict()
     tensors = state.pop("tortoise") | {"generator": state.pop("generator")}
     writer = HuggingFaceStorageWriter(str(folder / "by-two"), save_distributed=True)
-    dcp.save(tensors, storage_writer=writer)
+    save(tensors, storage_writer=writer)
     torch.save(wholes(named_weights(model)), folder / f"hare-{rank}.pt")
     if rank == 0:
         (folder / "by-two" / "state.json").write_text(json.dumps(state), encoding="utf-8")
@@ -259,17 +210,6 @@ def fsdp_taken_up_from_one_process(rank: int, folder: Path) -> None:
     train(plain.model, optimizer, batches(4))
     assert_same(wholes(pair.state_dict()["tortoise"]), wholes(plain.state_dict()["tortoise"]), exact=True)
     assert pair.steps == 4
-
-
-def load(pair: HareTortoise, folder: Path) -> None:
-    """Take up a state whose tensors torch.distributed.checkpoint reads, each process its own shards."""
-    own = pair.state_dict()
-    tensors = {name: torch.zeros_like(tensor) for name, tensor in own["tortoise"].items()}
-    tensors["generator"] = torch.zeros_like(own["generator"])
-    dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
-    rest = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    generator = tensors.pop("generator")
-    pair.load_state_dict(rest | {"tortoise": tensors, "generator": generator})
 
 
 def ddp_pair_is_that_of_one_process(rank: int, folder: Path) -> None:

@@ -76,6 +76,20 @@ def broken(input_shape: tuple[int, ...], outputs: int) -> Any:
     raise RuntimeError("a bug in the user's network")
 
 
+def threads_told(input_shape: tuple[int, ...], outputs: int) -> Any:
+    """A network that cannot be built, but tells how many threads its worker has."""
+    raise RuntimeError(f"torch has {torch.get_num_threads()} threads")
+
+
+def test_workers_do_not_fight_for_the_cores(tmp_path: Path) -> None:
+    trial = Trial(small(network="tests.lab.test_run:threads_told"), "warm-start", 1.0, 0)
+    tasks = [task_of(trial, tmp_path)]
+    for executor in (Processes(1), Inline()):
+        heard = Heard(tasks)
+        executor.run(tasks, heard)
+        assert heard.crashes == {0: "RuntimeError: torch has 1 threads"}
+
+
 def test_a_lost_worker_costs_its_trial_only(tmp_path: Path) -> None:
     good = [Trial(small(), "warm-start", 1.0, seed) for seed in range(3)]
     lost = Trial(small(network="tests.lab.test_run:killer"), "warm-start", 1.0, 0)
@@ -280,7 +294,7 @@ def test_durations() -> None:
 def test_nothing_that_is_read_or_written_is_a_pickle(tmp_path: Path) -> None:
     run_recipes([small()], out=tmp_path, workers=0, quiet=True)
     kinds = {path.suffix for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
-    assert kinds == {".json", ".md", ".safetensors", ".html"}
+    assert kinds == {".json", ".md", ".safetensors", ".html", ".svg"}
     for path in tmp_path.rglob("*.json"):
         json.loads(path.read_text())
 

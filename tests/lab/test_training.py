@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hare_tortoise.lab.building import Setup, build
+from hare_tortoise.lab.store import Run
 from hare_tortoise.lab.training import READ_EVERY, Moment, StoppedError, Training
 from hare_tortoise.lab.trial import Row, Trial
 from hare_tortoise.lab.worker import run_task
@@ -222,7 +225,63 @@ def test_a_step_does_not_synchronise(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [call for call in calls if "_local_scalar_dense" in call or "nonzero" in call]
 
 
-def test_bfloat16_and_compile_train(tmp_path: Path) -> None:
+def test_a_compiled_network_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    plain, compiled = (
+        Training(build(Trial(small(compile=flag), METHODS[4], 1.0, 0))).finish() for flag in (False, True)
+    )
+    assert [row["test_accuracy"] for row in compiled] == pytest.approx(
+        [row["test_accuracy"] for row in plain], abs=0.01
+    )
+    assert [row["train_loss"] for row in compiled] == pytest.approx(
+        [row["train_loss"] for row in plain], rel=1e-4
+    )
+
+
+def test_a_resumed_run_repeats_at_most_one_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock by which a step takes a second: a checkpoint after every five, and the next run begins there."""
+    now = 0.0
+
+    def tick() -> float:
+        nonlocal now
+        now += 1.0
+        return now
+
+    monkeypatch.setattr("hare_tortoise.lab.training.time.perf_counter", tick)
+    trial = Trial(small(epochs=20, scenario="growing(chunks=1)"), METHODS[7], 1.0, 0)
+    run = run_of(task_of(trial, tmp_path))
+    run.open()
+    saved: list[int] = []
+    save = Run.save
+
+    def noted(self: Run, content: Any) -> None:
+        saved.append(content["position"]["step"])
+        save(self, content)
+
+    monkeypatch.setattr(Run, "save", noted)
+    Training(build(trial), run, checkpoint_every=5.0, report_every=1e9).finish()
+    gaps = [later - earlier for earlier, later in itertools.pairwise([0, *saved[:-1]])]
+    assert len(gaps) > 50
+    assert max(gaps) <= 5
+
+    class DiedError(Exception):
+        pass
+
+    def die(self: Training, *_: Any) -> None:
+        if self.position.step == saved[10] + 4:
+            raise DiedError
+        step(self, *_)
+
+    step = Training._step
+    for path in tmp_path.rglob("checkpoint.safetensors"):
+        path.unlink()
+    monkeypatch.setattr(Training, "_step", die)
+    with pytest.raises(DiedError):
+        Training(build(trial), run, checkpoint_every=5.0, report_every=1e9).finish()
+    assert Training(build(trial), run).position.step >= saved[10] + 4 - 5
+
+
+def test_bfloat16_trains() -> None:
     exact = Training(build(Trial(small(epochs=5), METHODS[7], 1.0, 0))).finish()
     reduced = Training(build(Trial(small(epochs=5, precision="bfloat16"), METHODS[7], 1.0, 0))).finish()
     assert timeless(reduced) != timeless(exact)

@@ -16,6 +16,7 @@ from hare_tortoise.lab import files
 from hare_tortoise.lab.building import build, build_optimizer, build_stream, cached_source
 from hare_tortoise.lab.comparison import Comparison, compare
 from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
+from hare_tortoise.lab.picture import picture
 from hare_tortoise.lab.plan import ChunkPlan, plan, values_at
 from hare_tortoise.lab.progress import display
 from hare_tortoise.lab.recipe import Recipe
@@ -230,7 +231,7 @@ def _conclude(
     command: str,
     made_with: dict[str, str],
 ) -> Outcome:
-    """Compare, and write the report, the tables as Markdown and the figures as JSON."""
+    """Compare, and write the report, and beside it tables as Markdown, figures as JSON, pictures as SVG."""
     results = [result for _, result in outcomes if result is not None]
     of = {recipe.name: [result for result in results if result.recipe == recipe.name] for recipe in recipes}
     shown = [recipe for recipe in recipes if of[recipe.name]]
@@ -240,6 +241,8 @@ def _conclude(
         figures = [comparison.to_json() for comparison in comparisons]
         files.write_atomic(out / "comparison.json", (json.dumps(figures, indent=1) + "\n").encode())
         files.write_atomic(out / "comparison.md", "\n".join(map(_section, comparisons)).encode())
+        for comparison in comparisons:
+            files.write_atomic(out / f"{comparison.recipe}.svg", picture(comparison).encode())
 
         def values(recipe: Recipe, budget: float) -> dict[str, str]:
             return values_at(recipe, budget, plans[recipe.name][budget])

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from hare_tortoise.methods import HareTortoise
+from hare_tortoise.methods import EMA, Chain, FromScratch, HareTortoise
 from tests.methods.pair_checks import network, same, steps, values
 
 
@@ -143,3 +143,25 @@ def test_it_is_no_use_without_leaving_buffers_that_are_none() -> None:
     with pair.deployed_weights():
         assert torch.equal(values(model)["1.running_mean"], values(pair.tortoise)["1.running_mean"])
     assert torch.equal(values(model)["1.running_mean"], hare)
+
+
+def test_two_averages_do_not_lend_at_once_nor_act_meanwhile() -> None:
+    model = network()
+    slow, quick = HareTortoise(model, decay=0.99), EMA(model, decay=0.5)
+    chain = Chain(slow, quick, FromScratch(model, fresh=network), deployed=quick)
+    hare = values(model)
+    acts: list[Callable[[], Any]] = [
+        lambda: slow.deployed_weights().__enter__(),
+        slow.reset,
+        quick.after_step,
+        chain.after_step,
+        chain.new_data,
+    ]
+    for act in acts:
+        with pytest.raises(RuntimeError, match="inside deployed_weights"), quick.deployed_weights():
+            act()
+        assert all(torch.equal(tensor, hare[name]) for name, tensor in values(model).items())
+    assert (slow.steps, quick.steps) == (0, 0)
+    other = HareTortoise(network())
+    with quick.deployed_weights():
+        other.after_step()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hare_tortoise.methods import HareTortoise, warmup
+from hare_tortoise.methods import HareTortoise, power_law, warmup
 from hare_tortoise.methods.pairs import Group
 from tests.methods.pair_checks import network
 
@@ -74,6 +74,31 @@ def test_the_count_is_read_once_when_a_reset_is_due() -> None:
     waits = sum(count for name, count in at_reset.operations.items() if name.startswith(WAITS))
     assert waits == 1
     assert pair.steps == 8
+
+
+@pytest.mark.parametrize("decay", [0.9, warmup(0.9), power_law()])
+def test_nothing_is_copied_to_the_device_where_steps_may_be_skipped(decay: Any) -> None:
+    recorder = record(HareTortoise(nn.Linear(2, 2), decay=decay, reset_every=None), torch.zeros(1))
+    assert recorder.operations["_foreach_lerp_.List"] == 5
+    waits = (*WAITS, "lift_fresh", "scalar_tensor", "_to_copy", "copy_")
+    # The weight is converted from float64 to the dtype of the tortoise, on the device.
+    assert [name for name in recorder.operations if name.startswith(waits)] == ["_to_copy"]
+    assert set(recorder.allocated) <= {
+        "rsub.Scalar",
+        "ne.Scalar",
+        "full_like",
+        "masked_fill.Scalar",
+        "_to_copy",
+        "view",
+        "add.Tensor",
+        "sub.Tensor",
+        "mul.Tensor",
+        "div.Tensor",
+        "clamp",
+        "pow.Tensor_Scalar",
+        "reciprocal",
+        "detach",
+    }
 
 
 def test_the_lists_are_built_once() -> None:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from hare_tortoise.methods import HareTortoise, hare_tortoise, plain_copy
+from hare_tortoise.methods import HareTortoise, average, hare_tortoise, plain_copy
 from hare_tortoise.methods.names import named_weights
 from hare_tortoise.methods.pairs import Group, Pairs
-from tests.methods import pair_checks
+from tests.methods import pair_checks, test_chain, test_plain_copy
 
 
 class StartsByCopying(HareTortoise):
@@ -197,3 +197,19 @@ def test_a_reset_that_writes_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Pairs, "put_back", lambda self: None)
     with pytest.raises(AssertionError):
         pair_checks.averages_before_it_resets(HareTortoise)
+
+
+def test_names_with_prefixes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An average keyed by `_orig_mod.` or `module.` does not match the plain model, or silently nothing.
+    monkeypatch.setattr(average, "named_weights", lambda model: dict(model.named_parameters()))
+    with pytest.raises((AssertionError, KeyError)):
+        test_plain_copy.test_names_are_canonical()
+
+
+def test_an_average_that_does_not_follow_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The official code: what happens to the hare between tasks does not happen to the tortoise.
+    monkeypatch.setattr(HareTortoise, "weights_changed", lambda self, change: None)
+    with pytest.raises(AssertionError):
+        test_chain.test_averages_follow_a_partial_change()
+    with pytest.raises(AssertionError):
+        test_chain.test_averages_start_anew_after_a_whole_change(0)

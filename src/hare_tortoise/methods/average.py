@@ -248,7 +248,7 @@ class Average:
     def distance(self) -> float:
         """The distance of the parameters."""
         parts = [
-            (self.tensors[name].double() - tensor.detach().double()).square().sum()
+            (self.tensors[name] - tensor.detach()).abs().square().sum()
             for name, tensor in self.pairs.hare.items()
             if isinstance(tensor, nn.Parameter) and self.treatment[name] == "average"
         ]

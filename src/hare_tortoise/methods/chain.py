@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .deployed import refuse_while_lent
 from .method import Batches, Loss, Method
 from .names import unwrap
 
@@ -114,6 +115,7 @@ class Chain(Method):
 
     def after_step(self, skipped: Tensor | None = None) -> None:
         """Let each member act after an optimizer step, left to right."""
+        refuse_while_lent(self.model, "a step")
         for member in self.members:
             member.after_step(skipped)
 
@@ -121,6 +123,7 @@ class Chain(Method):
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
     ) -> None:
         """Let each member act because the data has changed, left to right."""
+        refuse_while_lent(self.model, "new_data()")
         for member in self.members:
             member.new_data(batches, loss=loss, steps=steps)
 

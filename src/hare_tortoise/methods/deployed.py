@@ -13,6 +13,16 @@ from torch.optim import Optimizer
 from .names import local, named_modules, named_weights, unwrap
 from .sharding import process_groups, reshard, take_from_first_rank
 
+_LENT: set[int] = set()
+
+
+def refuse_while_lent(model: nn.Module, what: str) -> None:
+    """Raise a RuntimeError if a module has the weights of an average at the moment, of whichever."""
+    if _LENT and id(unwrap(model)) in _LENT:
+        raise RuntimeError(
+            f"{what} inside deployed_weights(), where the model has the weights of the tortoise: do it outside"
+        )
+
 
 @contextmanager
 def lent(
@@ -26,11 +36,13 @@ def lent(
         buffers: the names of buffers that are the first process's everywhere.
         optimizers: a step of theirs inside is a RuntimeError, before it changes anything.
     """
+    refuse_while_lent(model, "a second deployed_weights()")
     reshard(model)
     hare = named_weights(model)
     kept = {name: tensor.detach().clone() for name, tensor in hare.items()}
     modes = {module: module.training for _, module in named_modules(model)}
     with ExitStack() as undo:
+        undo.callback(_LENT.discard, id(unwrap(model)))
         undo.callback(_restore, model, hare, kept, modes, _owners(model))
         for optimizer in optimizers:
             undo.callback(optimizer.register_step_pre_hook(_refuse_step).remove)
@@ -41,6 +53,7 @@ def lent(
                 local(hare[name]).copy_(local(value))
             take_from_first_rank([hare[name] for name in buffers], process_groups(model))
         model.eval()
+        _LENT.add(id(unwrap(model)))
         yield
 
 

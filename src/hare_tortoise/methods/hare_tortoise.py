@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .average import Average
-from .deployed import lent
+from .deployed import lent, refuse_while_lent
 from .method import Batches, Change, Loss, Method
 from .optimizer_state import clear_state
 from .pairs import Treatment
@@ -31,7 +31,7 @@ class HareTortoise(Method):
 
     The tortoise starts as a copy of the hare. Floating tensors are averaged, parameters and buffers; integer
     buffers (BatchNorm's counter) are copied. A hare in half precision has a tortoise in float32. Under DDP and
-    FSDP2 give the wrapped or sharded model; every process then calls `reset`, `state_dict` and
+    FSDP2 give the model after it was wrapped or sharded; every process then calls `reset`, `state_dict` and
     `deployed_weights`, because buffers are the first process's there.
 
     Args:
@@ -101,7 +101,6 @@ class HareTortoise(Method):
         if check_every is not None:
             check_interval(check_every, "check_every")
         super().__init__(model, seed=seed)
-        self._lending = False
         self._steps = StepCount()
         self.decay = decay
         self.reset_every = reset_every
@@ -119,7 +118,7 @@ class HareTortoise(Method):
             skipped: a scalar on the device, not zero where the gradient scaler skipped the step: it does not
                 count then. None: the step was taken.
         """
-        self._refuse_while_lending("a step")
+        refuse_while_lent(self.model, "a step")
         self._claim()
         self._refuse_ignored()
         self._average.follow_moves()
@@ -130,9 +129,10 @@ class HareTortoise(Method):
             # tortoise ← decay·tortoise + (1 − decay)·hare
             self._average.pairs.average(float(decay))
         else:
-            weight = torch.as_tensor(1 - decay, dtype=step.dtype, device=step.device)
+            # Filled there, because copying a number to the device would wait for it.
+            weight = 1 - decay if isinstance(decay, Tensor) else torch.full_like(step, 1 - decay)
             if skipped is not None:
-                weight = torch.where(skipped != 0, 0.0, weight)
+                weight = weight.masked_fill(skipped.reshape(()) != 0, 0.0)
             self._average.pairs.average_on_device(weight)
         if self._next_check is not None and self._steps.at_most >= self._next_check:
             self._check_if_due(self._next_check)
@@ -145,7 +145,7 @@ class HareTortoise(Method):
         Raises:
             RuntimeError: the tortoise is not finite, or the network was changed; nothing is written then.
         """
-        self._refuse_while_lending("a reset")
+        refuse_while_lent(self.model, "a reset")
         self._refuse_ignored()
         self._average.follow()
         self._average.refuse_non_finite(self.steps, "nothing was written to the hare")
@@ -189,6 +189,7 @@ class HareTortoise(Method):
     def decay(self, decay: float | Schedule) -> None:
         if not isinstance(decay, Schedule):
             check_decay(decay, "decay")
+            decay = float(decay)
         self._decay = decay
 
     @property
@@ -217,7 +218,7 @@ class HareTortoise(Method):
                 "evaluate it by `with pair.deployed_weights(): ...`, or give a module sharded alike by tortoise="
             )
         self._average.follow()
-        return self._average.module.eval() if self._average.module is not None else module
+        return module.eval()
 
     @property
     def deployed(self) -> nn.Module:
@@ -244,22 +245,18 @@ class HareTortoise(Method):
             >>> model.weight.item()
             1.0
         """
-        self._refuse_while_lending("a second deployed_weights()")
+        refuse_while_lent(self.model, "a second deployed_weights()")
         self._average.follow()
-        self._lending = True
-        try:
-            average = self._average
-            with lent(self.model, average.tensors, average.pairs.written_buffers(), self.optimizers):
-                yield
-        finally:
-            self._lending = False
+        average = self._average
+        with lent(self.model, average.tensors, average.pairs.written_buffers(), self.optimizers):
+            yield
 
     def distance(self) -> float:
         """The distance `‖hare − tortoise‖₂` over all parameters, a monitor; waits for the device.
 
         Under FSDP2 every process must call it.
         """
-        self._refuse_while_lending("distance()")
+        refuse_while_lent(self.model, "distance()")
         self._average.follow()
         return self._average.distance()
 
@@ -271,14 +268,14 @@ class HareTortoise(Method):
         Raises:
             ValueError: a tortoise that was given by `tortoise=` does not match the changed model.
         """
-        self._refuse_while_lending("rebind()")
+        refuse_while_lent(self.model, "rebind()")
         self._average.rebind()
 
     def new_data(
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
     ) -> None:
         """Tell schedules that depend on it how many steps follow; averages and counts go on."""
-        self._refuse_while_lending("new_data()")
+        refuse_while_lent(self.model, "new_data()")
         self._claim()
         if steps is not None and isinstance(self._decay, Schedule):
             self._decay = self._decay.for_steps(steps)
@@ -288,7 +285,7 @@ class HareTortoise(Method):
     @torch.no_grad()
     def weights_changed(self, change: Change) -> None:
         """Follow another member of the chain: copy a new network and start anew, or do the same change."""
-        self._refuse_while_lending("a change of the weights")
+        refuse_while_lent(self.model, "a change of the weights")
         self._average.follow()
         if change.whole:
             self._average.pairs.start()
@@ -331,7 +328,7 @@ class HareTortoise(Method):
             ValueError: the state is of another method, of another model (the names that differ are in the
                 message), or was saved with other settings; nothing is taken up then.
         """
-        self._refuse_while_lending("loading a state")
+        refuse_while_lent(self.model, "loading a state")
         self._average.follow()
         missing = {"generator", "tortoise", "copied", "steps", "next_reset", "settings"} - state.keys()
         if missing:
@@ -348,12 +345,6 @@ class HareTortoise(Method):
         self._average.load(state["tortoise"], state["copied"])
         self._restart(int(state["steps"]))
         self._next_reset = state["next_reset"]
-
-    def _refuse_while_lending(self, what: str) -> None:
-        if self._lending:
-            raise RuntimeError(
-                f"{what} inside deployed_weights(), where the model has the tortoise's weights: do it outside"
-            )
 
     def _refuse_ignored(self) -> None:
         if self.optimizer_state == "reset" and not self.optimizers:

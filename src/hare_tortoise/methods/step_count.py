@@ -25,7 +25,7 @@ class StepCount:
                 # MPS has no float64; float32 counts to 16 million between two reads.
                 dtype = torch.float32 if skipped.device.type == "mps" else torch.float64
                 self._skips = torch.zeros((), dtype=dtype, device=skipped.device)
-            self._skips.add_(skipped != 0)
+            self._skips.add_(skipped.reshape(()) != 0)
         return self.at_most if self._skips is None else self.at_most - self._skips
 
     def read(self) -> int:

@@ -32,9 +32,9 @@ def measure(quick: bool) -> Outcome:
         setting=(
             f"{len(tensors)} tensors, {sum(tensors):,} parameters, {THREADS} thread; medians of {rounds} "
             f"rounds of {calls} calls, the candidates taking turns. Hare & Tortoise is timed as it is "
-            "used, through the hook of an optimizer (one that does nothing else), with all buffers "
-            "followed and a reset every 1000 steps. `AveragedModel` copies the buffers, ema-pytorch "
-            "averages the floating ones, the loops and lists hold the parameters alone."
+            "used, by the hook that it registers with the optimizer, and with all buffers followed; a "
+            "reset has a row of its own. `AveragedModel` copies the buffers, ema-pytorch averages the "
+            "floating ones, the loops and lists hold the parameters alone."
         ),
         rows=rows,
     )
@@ -50,6 +50,7 @@ def _float32(model: nn.Module, rounds: int, calls: int) -> list[Row]:
             "loop of lerp_": peers.lerp_loop(model),
             "_foreach_lerp_ on ready lists": peers.ready_lists(model),
             "one lerp_ on a flat tensor": peers.flat(model),
+            "a reset of the hare (once in reset_every steps)": peers.reset(copy.deepcopy(model)),
         },
         rounds=rounds,
         calls=calls,

@@ -18,21 +18,30 @@ DECAY = 0.999
 Step = Callable[[], object]
 
 
-class StandStill(Optimizer):
-    """An optimizer whose step does nothing, so that a call times the hook alone."""
+class Listening(Optimizer):
+    """An optimizer that keeps the hook of its step, so that the hook can be timed alone."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         super().__init__(parameters, {})
+        self.hook: Any = None
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Leave the parameters as they are."""
+    def register_step_post_hook(self, hook: Any) -> Any:
+        """Keep the hook, and register it as ever."""
+        self.hook = hook
+        return super().register_step_post_hook(hook)
 
 
 def hare_tortoise(model: nn.Module) -> Step:
-    """Ours as it is used: the hook of an optimizer's step; resets every 1000 steps included."""
-    optimizer = StandStill(list(model.parameters()))
-    HareTortoise(model, optimizer, decay=DECAY, reset_every=1000)
-    return optimizer.step
+    """Ours as it is used: the hook that it registers with the optimizer, called as the optimizer calls it."""
+    optimizer = Listening(list(model.parameters()))
+    HareTortoise(model, optimizer, decay=DECAY, reset_every=1_000_000)
+    hook = optimizer.hook
+    return lambda: hook(optimizer, (), {})
+
+
+def reset(model: nn.Module) -> Step:
+    """Ours: a reset, the check for values that are not finite included."""
+    return HareTortoise(model, decay=DECAY).reset
 
 
 def averaged_model(model: nn.Module, *, foreach: bool = True) -> Step:

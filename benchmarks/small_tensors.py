@@ -52,8 +52,7 @@ def measure(quick: bool) -> Outcome:
         setting=(
             f"{count} tensors of 1 to {max(sizes)} elements, {sum(sizes):,} in all, {THREADS} thread; "
             f"medians of {rounds} rounds of {calls} calls, the candidates taking turns. Hare & Tortoise is "
-            "timed as it is used, through the hook of an optimizer (one that does nothing else), resets "
-            "included."
+            "timed as it is used, by the hook that it registers with the optimizer."
         ),
         rows=rows,
     )

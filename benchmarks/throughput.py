@@ -34,7 +34,7 @@ WORKERS = 2
 THREADS = (WORKERS, 1)
 RECIPE = Recipe(
     name="throughput",
-    methods=("hare-tortoise(decay=0.999, reset_every=1000)",),
+    methods=("hare-tortoise(decay=0.999, reset_every=100)",),
     scenario="growing(chunks=1, label_noise=0.0)",
     network="mlp(hidden=(512, 256), batch_norm=True)",
     epochs=1,
@@ -112,7 +112,7 @@ def laboratory(source: Source) -> float:
         stream=stream,
         plan=plan(RECIPE, 1.0, [len(stream[0].train)]),
         model=model,
-        method=HareTortoise(model, decay=0.999, reset_every=1000),
+        method=HareTortoise(model, decay=0.999, reset_every=100),
         augment=None,
         device=torch.device("cpu"),
     )
@@ -130,7 +130,7 @@ def loop(batches: Callable[[], Batches], *, pair: bool, log: bool) -> float:
     warm_up = RECIPE.warmup * 60_000 / BATCH
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / warm_up))
     if pair:
-        HareTortoise(model, optimizer, decay=0.999, reset_every=1000)
+        HareTortoise(model, optimizer, decay=0.999, reset_every=100)
     model.train()
     logged: list[float] = []
     start = time.perf_counter()
@@ -217,11 +217,11 @@ def _rows(seconds: dict[str, list[float]], count: int, threads: int, *, judged: 
 def _setting(source: Source, rounds: int) -> str:
     return (
         f"{len(source.train_inputs):,} images of 28×28 ({source.name}), MLP 784-512-256-10 with BatchNorm, "
-        f"batch {BATCH}, fused AdamW, clipping, warm-up, one epoch at a time in turns, medians of {rounds} "
-        "after one to warm up; seconds are those of training alone. The image folder is read by "
-        f"`DataLoader(num_workers={WORKERS}, persistent_workers=True)`. The targets are judged where "
-        "everyone trains with as many threads as the loader has workers; with fewer, the loader has cores "
-        "that the others leave idle."
+        f"batch {BATCH}, fused AdamW, clipping, warm-up, a reset every 100 steps, one epoch at a time in "
+        f"turns, medians of {rounds} after one to warm up; seconds are those of training alone. The image "
+        f"folder is read by `DataLoader(num_workers={WORKERS}, persistent_workers=True)`. The targets are "
+        "judged where everyone trains with as many threads as the loader has workers; with fewer, the "
+        "loader has cores that the others leave idle."
     )
 
 

@@ -43,7 +43,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int 
         (["compare", "--methods", "hair-tortoise"], "'hare-tortoise'"),
         (["compare", "--methods", "ema(dekay=0.9)"], "'decay'"),
         (["compare", "--methods", "ema(decay=warmupp(0.9))"], "'warmup'"),
-        (["compare", "--source", "digit"], "did you mean digits?"),
+        (["compare", "--source", "digit"], "did you mean 'digits'?"),
         (["compare", "--scenario", "growin"], "'growing'"),
         (["compare", "--scenario", "growing(chunk=3)"], "'chunks'"),
         (["compare", "--network", "mpl"], "'mlp'"),

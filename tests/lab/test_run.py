@@ -196,11 +196,11 @@ def test_changed_data_and_code_are_told_and_done_again(
     code.write_text(text + "# changed\n")
     count, shown = again()
     assert count == 2
-    assert "was done with other code: it is not used" in shown
+    assert "was done with other code: not used" in shown
     np.savez(data, x=x + 1, y=y)
     count, shown = again()
     assert count == 3
-    assert "was done with other data: it is not used" in shown
+    assert "was done with other data: not used" in shown
 
 
 def test_a_full_disk_leaves_what_is_finished(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_numbers_that_are_not_finite_are_no_targets(tmp_path: Path) -> None:
         ({"task": "ranking"}, "task is 'ranking'"),
         ({"channels": "middle"}, "channels is 'middle'"),
         ({"test_share": 1.0}, "test_share is 1.0"),
-        ({"share": 1.0}, "no setting 'share': did you mean test_share"),
+        ({"share": 1.0}, "'share'; did you mean 'test_share'"),
     ],
 )
 def test_bad_settings(tmp_path: Path, settings: dict[str, Any], message: str) -> None:

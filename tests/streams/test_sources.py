@@ -301,11 +301,11 @@ def test_sources_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("minst", {}, "unknown source 'minst': did you mean mnist"),
-        ("nothing-like-it", {}, r"There are cifar10, cifar100, digits.*; or give the path of an \.npz"),
-        ("digits", {"size": 3}, "source digits has no setting 'size'"),
+        ("minst", {}, "unknown source 'minst'; did you mean 'mnist'"),
+        ("nothing-like-it", {}, r"There are: cifar10, cifar100, digits.*; or give the path of an \.npz"),
+        ("digits", {"size": 3}, "unknown setting of source digits 'size'"),
         ("image-folder", {}, r"needs path: write image-folder\(path="),
-        ("image_folder", {"path": ".", "sise": 3}, "has no setting 'sise': did you mean size"),
+        ("image_folder", {"path": ".", "sise": 3}, "'sise'; did you mean 'size'"),
         ("npz", {"path": "missing.npz"}, r"there is no file missing\.npz"),
         ("missing.npz", {}, r"there is no file missing\.npz"),
     ],

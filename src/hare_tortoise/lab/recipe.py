@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hare_tortoise.lab.spec import Call, parse, parse_sum, read_value
+from hare_tortoise.streams.names import unknown
 
 FROM_SCRATCH = "from-scratch"
 WARM_START = "warm-start"
@@ -127,8 +128,6 @@ class Recipe:
         for written, text in settings.items():
             name = written.replace("-", "_")
             if name not in fields or name in ("name", "differences"):
-                from hare_tortoise.lab.registry import unknown
-
                 raise unknown("recipe value", written, set(fields) - {"name", "differences"})
             changes[name] = _coerce(name, text, str(fields[name].type))
         return self.replace(**changes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import inspect
@@ -17,6 +16,7 @@ from hare_tortoise import methods
 from hare_tortoise.lab.spec import Call, Value, kebab
 from hare_tortoise.methods import Chain, Method, Schedule
 from hare_tortoise.networks import NETWORKS
+from hare_tortoise.streams.names import unknown
 
 Fresh = Callable[[], nn.Module]
 
@@ -31,19 +31,6 @@ METHODS: Mapping[str, type[Method]] = _exported(Method)
 
 # what the laboratory itself passes to a method
 GIVEN = ("self", "model", "optimizer", "fresh", "seed")
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
-    """Say that a name is not known, with those nearest to it.
-
-    Example:
-        >>> print(unknown("method", "hair-tortoise", ["ema", "hare-tortoise"]))
-        unknown method 'hair-tortoise'; did you mean 'hare-tortoise'? There are: ema, hare-tortoise
-    """
-    known = sorted(known)
-    near = difflib.get_close_matches(kebab(name), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return ValueError(f"unknown {what} {name!r}; {hint}There are: {', '.join(known)}")
 
 
 def find(what: str, call: Call, known: Mapping[str, Any]) -> Any:

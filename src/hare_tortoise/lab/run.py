@@ -242,6 +242,8 @@ def _conclude(
         files.write_atomic(out / "comparison.json", (json.dumps(figures, indent=1) + "\n").encode())
         files.write_atomic(out / "comparison.md", "\n".join(map(_section, comparisons)).encode())
         for comparison in comparisons:
+            if not any(entry.seeds for entry in comparison.entries):
+                continue  # every trial failed: there is nothing to draw
             files.write_atomic(out / f"{comparison.recipe}.svg", picture(comparison).encode())
 
         def values(recipe: Recipe, budget: float) -> dict[str, str]:

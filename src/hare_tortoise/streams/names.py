@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -34,9 +34,27 @@ def find(name: str, known: Mapping[str, T], what: str, *, also: str = "") -> T:
     key = kebab(name)
     if key in known:
         return known[key]
-    near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise ValueError(f"unknown {what} {name!r}: {hint}There are {', '.join(sorted(known))}{also}")
+    raise unknown(what, name, known, also=also)
+
+
+def unknown(what: str, name: str, known: Iterable[str], *, also: str = "") -> ValueError:
+    """The error for a name that is not known, with those nearest to it.
+
+    Args:
+        what: what was named, for the error.
+        name: what the user wrote.
+        known: what there is.
+        also: what else would have been accepted.
+
+    Example:
+        >>> print(unknown("method", "hair-tortoise", ["ema", "hare-tortoise"]))
+        unknown method 'hair-tortoise'; did you mean 'hare-tortoise'? There are: ema, hare-tortoise
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(kebab(name), known, n=3, cutoff=0.5)
+    near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return ValueError(f"unknown {what} {name!r}; {hint}There are: {', '.join(known) or 'none'}{also}")
 
 
 def call(what: str, name: str, function: Callable[..., T], *given: Any, **settings: Any) -> T:
@@ -60,10 +78,7 @@ def call(what: str, name: str, function: Callable[..., T], *given: Any, **settin
     known = {each.name: each for each in parameters}
     for setting in settings:
         if setting not in known:
-            near = difflib.get_close_matches(setting, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}? " if near else ""
-            listed = ", ".join(known) or "none"
-            raise ValueError(f"{what} {name} has no setting {setting!r}: {hint}There are {listed}")
+            raise unknown(f"setting of {what} {name}", setting, known)
     missing = [
         each
         for each, kind in known.items()

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.recipes.demo import demo_growing, demo_warm_start
 from hare_tortoise.lab.recipes.lee2024 import CONTINUAL, WARM_START
-from hare_tortoise.lab.registry import unknown
 from hare_tortoise.lab.spec import kebab
+from hare_tortoise.streams.names import unknown
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
     "demo-growing": demo_growing,

@@ -208,7 +208,7 @@ def test_a_step_does_not_synchronise(monkeypatch: pytest.MonkeyPatch) -> None:
     training = Training(setup)
     calls: list[str] = []
 
-    class Watch(TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             calls.append(str(func))
             return func(*args, **(kwargs or {}))
@@ -216,7 +216,7 @@ def test_a_step_does_not_synchronise(monkeypatch: pytest.MonkeyPatch) -> None:
     step = Training._step
 
     def watched(self: Training, *arguments: Any) -> None:
-        with Watch():
+        with Watch():  # type: ignore[no-untyped-call]
             step(self, *arguments)
 
     monkeypatch.setattr(Training, "_step", watched)

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from .names import is_loaded_instance, is_sharded, local, named_modules, named_weights, write
-from .pairs import Pairs, Treatment, treatment_of
-from .plain_copy import check_copyable, plain_copy
+from .pairs import Pairs, Treatment, treatments
+from .plain_copy import HALF, check_copyable, plain_copy
 from .sharding import in_parts, process_groups, reshard, take_from_first_rank
-
-_HALF = (torch.float16, torch.bfloat16)
 
 
 class Average:
@@ -51,7 +49,7 @@ class Average:
         if share_frozen and (self.given or not self.shared):
             why = "a tortoise was given" if self.given else "no parameter of the model is frozen"
             raise ValueError(f"share_frozen is True but {why}, so it would be ignored: leave it out")
-        self.treatment = {name: treatment_of(tensor, buffers) for name, tensor in hare.items()}
+        self.treatment = treatments(model, buffers)
         if tortoise is not None:
             reshard(tortoise)
             _check_given(hare, named_weights(tortoise))
@@ -97,7 +95,7 @@ class Average:
         self._sharded_module = self.module if self.module is not None and in_parts(self.module) else None
 
     def follow_moves(self) -> None:
-        """Follow what a step can notice at no cost: a model that was moved or cast, buffers assigned anew."""
+        """Follow what a step can notice at next to no cost: a model moved or cast, also in part, buffers assigned anew."""
         if self.pairs.moved():
             self.follow()
         for place, name, buffer in self._slots:
@@ -179,7 +177,7 @@ class Average:
             and not tensor.requires_grad
             and name not in before.hare
         }
-        fresh = {name: treatment_of(tensor, self.buffers) for name, tensor in hare.items()}
+        fresh = treatments(self.model, self.buffers)
         self.treatment = {name: self.treatment.get(name, what) for name, what in fresh.items()}
         if self.given and self.module is not None:
             _check_given(hare, named_weights(self.module))
@@ -264,7 +262,7 @@ def some(names: Iterable[str]) -> str:
 
 def _dtype(tensor: Tensor) -> torch.dtype:
     # At a decay of 0.999 the steps of an average in half precision round to nothing.
-    return torch.float32 if tensor.dtype in _HALF else tensor.dtype
+    return torch.float32 if tensor.dtype in HALF else tensor.dtype
 
 
 def _without(tensors: Mapping[str, Tensor], left_out: Mapping[str, Any]) -> dict[str, Tensor]:

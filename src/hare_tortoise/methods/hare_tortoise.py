@@ -122,18 +122,20 @@ class HareTortoise(Method):
         self._claim()
         self._refuse_ignored()
         self._average.follow_moves()
-        step = self._steps.add(skipped)
+        if skipped is not None:
+            skipped = skipped.reshape(()) != 0
+        step = self._steps.following(skipped)
         decay = self._decay(step) if isinstance(self._decay, Schedule) else self._decay
-        if isinstance(step, int):
+        if not isinstance(decay, Tensor):
             check_decay(decay, "decay")
+        if isinstance(step, int):
             # tortoise ← decay·tortoise + (1 − decay)·hare
             self._average.pairs.average(float(decay))
         else:
             # Filled there, because copying a number to the device would wait for it.
             weight = 1 - decay if isinstance(decay, Tensor) else torch.full_like(step, 1 - decay)
-            if skipped is not None:
-                weight = weight.masked_fill(skipped.reshape(()) != 0, 0.0)
-            self._average.pairs.average_on_device(weight)
+            self._average.pairs.average_on_device(weight, skipped)
+        self._steps.add()
         if self._next_check is not None and self._steps.at_most >= self._next_check:
             self._check_if_due(self._next_check)
         if self._next_reset is not None and self._steps.at_most >= self._next_reset:

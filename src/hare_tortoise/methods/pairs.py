@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from .names import is_sharded, local
+from .names import is_loaded_instance, is_sharded, local, named_modules, named_weights
 
 Treatment = Literal["average", "copy", "none"]
 
@@ -32,7 +32,7 @@ class Group:
             torch._foreach_lerp_(self.tortoise, self.hare, weight)
 
     def average_on_device(self, weight: Tensor) -> None:
-        """The same with a weight that the host does not know; 0 leaves the tortoise as it is, bit for bit."""
+        """The same with a weight that the host does not know; 0 leaves the tortoise bit for bit, if the hare is finite."""
         weight = weight.to(self.tortoise[0], non_blocking=True)
         weights = [weight] * len(self.tortoise)
         if self.mixed:
@@ -72,7 +72,10 @@ class Pairs:
             group.hare.append(near)
             group.tortoise.append(far)
         self._averaged = list(groups.values())
-        # `model.to(...)` keeps the objects of the parameters; one of each group tells.
+        # `model.to(...)` keeps the objects of the parameters. What is cast, moved or resized has other storage; one
+        # of each group tells of storage that came back to the same address.
+        self._seen = [tensor for group in (*self._averaged, self._copied) for tensor in group.hare]
+        self._addresses = list(map(Tensor.data_ptr, self._seen))
         self._signs = [(group.hare[0], group.hare[0].device, group.hare[0].dtype) for group in self._averaged]
         self._shards = [
             (cast(Any, tensor), cast(Any, tensor)._local_tensor)
@@ -89,12 +92,20 @@ class Pairs:
             torch._foreach_copy_(self._copied.tortoise, self._copied.hare)
 
     @torch.no_grad()
-    def average_on_device(self, weight: Tensor) -> None:
-        """`tortoise ← tortoise + weight·(hare − tortoise)`, the weight a scalar on the device."""
+    def average_on_device(self, weight: Tensor, skipped: Tensor | None) -> None:
+        """`tortoise ← tortoise + weight·(hare − tortoise)`, all scalars on the device; nothing if it was skipped."""
+        if skipped is not None:
+            weight = weight.masked_fill(skipped, 0.0)
         for group in self._averaged:
             group.average_on_device(weight)
-        if self._copied.hare:
-            torch._foreach_copy_(self._copied.tortoise, self._copied.hare)
+        copied = self._copied.hare
+        if skipped is not None:
+            copied = [
+                torch.where(skipped.to(old.device, non_blocking=True), old, new.to(old.dtype))
+                for old, new in zip(self._copied.tortoise, copied, strict=True)
+            ]
+        if copied:
+            torch._foreach_copy_(self._copied.tortoise, copied)
 
     @torch.no_grad()
     def put_back(self) -> None:
@@ -111,9 +122,11 @@ class Pairs:
 
     def moved(self) -> bool:
         """Whether a step can tell that the lists do not hold the model's weights as they are now."""
-        return any(
-            tensor.device != device or tensor.dtype != dtype for tensor, device, dtype in self._signs
-        ) or any(shard._local_tensor is not part for shard, part in self._shards)
+        return (
+            list(map(Tensor.data_ptr, self._seen)) != self._addresses
+            or any(tensor.device != device or tensor.dtype != dtype for tensor, device, dtype in self._signs)
+            or any(shard._local_tensor is not part for shard, part in self._shards)
+        )
 
     def match(self, hare: Mapping[str, Tensor], tortoise: Mapping[str, Tensor]) -> bool:
         """Whether the lists hold these very tensors, where they were."""
@@ -151,8 +164,23 @@ class Pairs:
         ]
 
 
-def treatment_of(tensor: Tensor, buffers: Treatment) -> Treatment:
-    """What is done with a tensor of the hare, `buffers` being the wish for floating buffers."""
+def treatments(model: nn.Module, buffers: Treatment) -> dict[str, Treatment]:
+    """What is done with each tensor of a hare, `buffers` being the wish for floating buffers."""
+    file = "torch.nn.utils.parametrizations"
+    # The mean of two unit vectors is none: a weight divided by what they say of it would be scaled wrongly.
+    unit_vectors = {
+        id(buffer)
+        for _, module in named_modules(model)
+        if is_loaded_instance(module, file, "_SpectralNorm")
+        for buffer in module._buffers.values()
+    }
+    return {
+        name: "copy" if id(tensor) in unit_vectors else _treatment(tensor, buffers)
+        for name, tensor in named_weights(model).items()
+    }
+
+
+def _treatment(tensor: Tensor, buffers: Treatment) -> Treatment:
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return "copy"
     if isinstance(tensor, nn.Parameter):

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from .names import named_modules, unwrap
 
-_HALF = (torch.float16, torch.bfloat16)
+HALF = (torch.float16, torch.bfloat16)
 
 
 def plain_copy(model: nn.Module, shared: Collection[int] = ()) -> nn.Module:
@@ -85,7 +85,7 @@ def copied_hooks(hooks: dict[Any, Any], name: str) -> dict[Any, Any]:
 
 
 def _copied(tensor: Tensor) -> Tensor:
-    dtype = torch.float32 if tensor.dtype in _HALF else tensor.dtype
+    dtype = torch.float32 if tensor.dtype in HALF else tensor.dtype
     values = tensor.detach().to(dtype, copy=True)
     return nn.Parameter(values, requires_grad=False) if isinstance(tensor, nn.Parameter) else values
 

@@ -16,17 +16,25 @@ class StepCount:
     def __init__(self, counted: int = 0) -> None:
         self.at_most = counted
         self._skips: Tensor | None = None
+        self._following: Tensor | None = None
 
-    def add(self, skipped: Tensor | None = None) -> int | Tensor:
-        """Count a step, and give its number: an int, or where skips are not known a scalar on the device."""
-        self.at_most += 1
+    def following(self, skipped: Tensor | None = None) -> int | Tensor:
+        """The number of the step that follows: an int, or where skips are not known a scalar on the device.
+
+        Args:
+            skipped: whether it was skipped, a boolean scalar on the device.
+        """
+        self._following = self._skips
         if skipped is not None:
-            if self._skips is None:
-                # MPS has no float64; float32 counts to 16 million between two reads.
-                dtype = torch.float32 if skipped.device.type == "mps" else torch.float64
-                self._skips = torch.zeros((), dtype=dtype, device=skipped.device)
-            self._skips.add_(skipped.reshape(()) != 0)
-        return self.at_most if self._skips is None else self.at_most - self._skips
+            # MPS has no float64; float32 counts to 16 million between two reads.
+            dtype = torch.float32 if skipped.device.type == "mps" else torch.float64
+            self._following = skipped.to(dtype) if self._skips is None else self._skips + skipped
+        return self.at_most + 1 if self._following is None else self.at_most + 1 - self._following
+
+    def add(self) -> None:
+        """Count the step whose number was asked for."""
+        self.at_most += 1
+        self._skips = self._following
 
     def read(self) -> int:
         """The number of counted steps; waits for the device if skips were counted there."""

@@ -1,0 +1,121 @@
+"""Parts of a network that need care: spectral norm, layers cast alone, steps that a scaler skipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from hare_tortoise.methods import HareTortoise, Schedule, switch
+from tests.methods.pair_checks import network, same, values
+
+
+def test_the_spectral_norm_of_the_tortoise_is_one() -> None:
+    torch.manual_seed(0)
+    model: Any = parametrizations.spectral_norm(nn.Linear(8, 8), n_power_iterations=20)
+    pair = HareTortoise(model, decay=0.9)
+    for _ in range(40):
+        # The direction of the largest singular value wanders about, and the unit vectors with it.
+        with torch.no_grad():
+            model.parametrizations.weight.original.add_(torch.randn(8, 8), alpha=0.05)
+        model(torch.ones(1, 8))
+        pair.after_step()
+    slow: Any = pair.tortoise
+    assert float(torch.linalg.matrix_norm(slow.weight.detach(), 2)) == pytest.approx(1, abs=0.1)
+    pair.reset()
+    assert float(torch.linalg.matrix_norm(model.weight.detach(), 2)) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_layer_cast_alone_is_followed_at_the_next_step(dtype: torch.dtype) -> None:
+    model = network()
+    pair = HareTortoise(model, decay=0.75)
+    start = values(pair.tortoise)
+    model[3].to(dtype)
+    with torch.no_grad():
+        for tensor in model.parameters():
+            tensor.add_(0.5)
+    pair.after_step()
+    assert pair.steps == 1
+    for name, tensor in values(pair.tortoise).items():
+        expected = torch.float64 if name.startswith("3.") and dtype == torch.float64 else start[name].dtype
+        assert tensor.dtype == expected
+        if tensor.is_floating_point() and "running" not in name:
+            torch.testing.assert_close(tensor.double(), start[name].double() + 0.125, rtol=0, atol=2e-3)
+    pair.reset()
+
+
+def test_data_resized_in_place_is_an_error_at_the_next_step() -> None:
+    model = network()
+    pair = HareTortoise(model, decay=0.9)
+    model[3].weight.data = torch.zeros(5, 8)
+    with pytest.raises(RuntimeError, match=r"resized: 3\.weight.*rebind\(\)"):
+        pair.after_step()
+    assert pair.steps == 0
+
+
+class Percent(Schedule):
+    """A decay that leaves the range, and is a number wherever the step is."""
+
+    def __call__(self, step: Any) -> float:
+        return 90.0
+
+    def scaled(self, budget: float) -> Percent:
+        return self
+
+
+@pytest.mark.parametrize("skipped", [None, torch.zeros(())])
+def test_a_refused_decay_leaves_the_tortoise_and_the_count(skipped: Tensor | None) -> None:
+    model = network()
+    pair = HareTortoise(model, decay=Percent())
+    start = values(pair.tortoise)
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+    with pytest.raises(ValueError, match=r"decay is 90.0, expected a number in \[0, 1\)"):
+        pair.after_step(skipped)
+    assert pair.steps == 0
+    assert all(torch.equal(tensor, start[name]) for name, tensor in values(pair.tortoise).items())
+
+
+@pytest.mark.parametrize("buffers", ["average", "copy"])
+def test_buffers_are_copied_where_a_step_counts_and_not_where_it_was_skipped(buffers: Any) -> None:
+    model = network()
+    pair = HareTortoise(model, decay=0.9, buffers=buffers)
+    model(torch.randn(8, 3))
+    before = values(pair.tortoise)
+    pair.after_step(torch.ones(1))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in values(pair.tortoise).items())
+    pair.after_step(torch.zeros(1))
+    after = values(pair.tortoise)
+    assert int(after["1.num_batches_tracked"]) == 1
+    assert torch.equal(after["1.running_mean"], values(model)["1.running_mean"]) is (buffers == "copy")
+
+
+def test_half_precision_where_steps_may_be_skipped() -> None:
+    model = nn.Linear(8, 8).bfloat16()
+    pair = HareTortoise(model, decay=switch(0.5, 0.75, at=2))
+    start = values(model)["weight"].double()
+    with torch.no_grad():
+        model.weight.copy_((start + 1).bfloat16())
+    hare = values(model)["weight"].double()
+    for flag in (0.0, 1.0, 0.0, 0.0):
+        pair.after_step(torch.tensor(flag))
+    decays = [float(switch(0.5, 0.75, at=2)(number)) for number in (1, 2, 3)]
+    share = decays[0] * decays[1] * decays[2]
+    expected = share * start + (1 - share) * hare
+    torch.testing.assert_close(values(pair.tortoise)["weight"].double(), expected, rtol=1e-5, atol=1e-6)
+    assert pair.steps == 3
+
+
+def test_a_whole_pair_is_equal_after_a_cast_and_a_reset() -> None:
+    model = network()
+    pair = HareTortoise(model, decay=0.5)
+    model[0].double()
+    pair.after_step()
+    model[0].float()
+    pair.after_step()
+    pair.reset()
+    assert same(model, pair.tortoise)

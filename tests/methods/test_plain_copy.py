@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import types
 from typing import Any
 
 import pytest
@@ -179,3 +181,101 @@ def test_the_memory_format_is_kept() -> None:
     weight = HareTortoise(model).tortoise.weight
     assert isinstance(weight, Tensor)
     assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+class WithLambda(nn.Module):
+    """Keeps a function that has hold of the module itself, or of a layer."""
+
+    def __init__(self, make: Any) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.run = make(self)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        out: Tensor = self.run(inputs)
+        return out
+
+
+def listed(module: WithLambda) -> Any:
+    layers = [module.linear]
+    return lambda inputs: 2 * layers[0](inputs)
+
+
+def default(module: WithLambda) -> Any:
+    def run(inputs: Tensor, *, layer: nn.Module = module.linear) -> Any:
+        return layer(inputs)
+
+    return run
+
+
+def weight(module: WithLambda) -> Any:
+    tensor = module.linear.weight
+    return lambda inputs: inputs @ tensor.T
+
+
+def nested(module: WithLambda) -> Any:
+    inner = listed(module)
+    return lambda inputs: 2 * inner(inputs)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda module: lambda inputs: 2 * module.linear(inputs), listed, default, weight, nested]
+)
+def test_a_function_that_holds_the_model_is_refused(make: Any) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), WithLambda(make))
+    with pytest.raises(ValueError, match=r"1 \(WithLambda\) has a function 'run' .*tortoise="):
+        HareTortoise(model)
+    HareTortoise(model, tortoise=nn.Sequential(nn.Linear(3, 3), WithLambda(make)))
+
+
+def test_a_forward_that_was_patched_is_refused() -> None:
+    model: Any = network()
+    old = model.forward
+    model.forward = lambda inputs: 2 * old(inputs)
+    with pytest.raises(ValueError, match=r"model \(Sequential\) has a function 'forward'"):
+        HareTortoise(model)
+
+
+def test_a_forward_that_was_patched_by_a_global_is_refused() -> None:
+    # As in a notebook, where everything is global.
+    model: Any = network()
+    names = {"old": model.forward}
+    exec("def patched(inputs): return 2 * old(inputs)", names)
+    model.forward = names["patched"]
+    with pytest.raises(ValueError, match=r"model \(Sequential\) has a function 'forward'"):
+        HareTortoise(model)
+
+
+def twice(layer: nn.Module, inputs: Tensor) -> Any:
+    return 2 * layer(inputs)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda module: module.linear.forward,
+        lambda module: functools.partial(twice, module.linear),
+        lambda module: functools.partial(module.linear.forward),
+        lambda module: types.MethodType(lambda self, inputs: self.linear(inputs), module),
+    ],
+    ids=["bound", "partial", "partial of bound", "method"],
+)
+def test_what_a_deep_copy_binds_anew_runs_the_copy(make: Any) -> None:
+    model = WithLambda(make)
+    slow = HareTortoise(model).tortoise
+    inputs = torch.randn(4, 3)
+    before = slow(inputs)
+    with torch.no_grad():
+        model.linear.weight.zero_()
+    assert torch.equal(slow(inputs), before)
+
+
+def test_a_function_that_holds_something_else_is_kept() -> None:
+    teacher = nn.Linear(3, 2)
+    model = WithLambda(lambda module: lambda inputs: torch.tanh(teacher(inputs)))
+    assert HareTortoise(model).tortoise(torch.ones(1, 3)).shape == (1, 2)
+
+
+def test_a_model_without_values_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"0 \(Linear\) is on the meta device.*to_empty"):
+        HareTortoise(network().to("meta"))

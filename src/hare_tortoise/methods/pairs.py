@@ -32,7 +32,7 @@ class Group:
             torch._foreach_lerp_(self.tortoise, self.hare, weight)
 
     def average_on_device(self, weight: Tensor) -> None:
-        """The same with a weight that the host does not know; 0 leaves the tortoise bit for bit, if the hare is finite."""
+        """The same with a weight that only the device knows; 0 leaves the tortoise as it is, if the hare is finite."""
         weight = weight.to(self.tortoise[0], non_blocking=True)
         weights = [weight] * len(self.tortoise)
         if self.mixed:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -36,8 +39,10 @@ def plain_copy(model: nn.Module, shared: Collection[int] = ()) -> nn.Module:
         ('Linear', torch.float32, False)
     """
     memo: dict[int, Any] = {}
+    own = {id(part) for part in (*model.modules(), *model.parameters(), *model.buffers())}
     for name, module in named_modules(model):
         check_copyable(name, module)
+        _check_functions(name, module, own)
         for attribute, value in vars(module).items():
             if attribute.endswith("_hooks") and isinstance(value, dict):
                 memo[id(value)] = copied_hooks(value, attribute)
@@ -64,6 +69,11 @@ def check_copyable(name: str, module: nn.Module) -> None:
             raise ValueError(
                 f"{where} is lazy, its weights have no shape yet: run one batch through the model first"
             )
+        if own is not None and own.is_meta:
+            raise ValueError(
+                f"{where} is on the meta device, its weights have no values yet: call model.to_empty(device=...) and "
+                "initialise or load them first"
+            )
     for hook in module._forward_pre_hooks.values():
         if type(hook).__module__.startswith("torch.nn.utils."):
             raise ValueError(
@@ -76,6 +86,47 @@ def check_copyable(name: str, module: nn.Module) -> None:
                 f"{where} has a tensor {attribute!r} that was computed from others and cannot be copied, expected "
                 "parameters and buffers: detach() it, or compute it in forward (torch.nn.utils.parametrize)"
             )
+
+
+def _check_functions(name: str, module: nn.Module, own: Collection[int]) -> None:
+    """Raise a ValueError for a function kept in a module that has hold of the model: the copy would run the model."""
+    for attribute, value in vars(module).items():
+        # What `module.compile()` leaves there is left out of the copy.
+        if attribute != "_compiled_call_impl" and _holds(value, own, set()):
+            raise ValueError(
+                f"{name or 'model'} ({type(module).__name__}) has a function {attribute!r} that holds the model or a "
+                "part of it, so that its copy would run the model: make it a method of the class, or give the copy "
+                "yourself by tortoise="
+            )
+
+
+def _holds(value: object, own: Collection[int], seen: set[int]) -> bool:
+    """Whether a function, which a deep copy does not copy, reaches one of the modules or tensors of the model."""
+    if isinstance(value, MethodType):
+        # A deep copy binds the function of a method to the copy.
+        value = value.__func__
+    elif isinstance(value, partial):
+        value = value.func
+    if not isinstance(value, FunctionType) or id(value) in seen:
+        return False
+    seen.add(id(value))
+    return any(
+        id(item) in own or id(getattr(item, "__self__", None)) in own or _holds(item, own, seen)
+        for reached in _reached(value)
+        for item in (reached if isinstance(reached, list | tuple) else (reached,))
+    )
+
+
+def _reached(function: FunctionType) -> Iterator[object]:
+    """What a function has hold of: its closure, its defaults, the globals that it names."""
+    for cell in function.__closure__ or ():
+        # A cell is empty until what it stands for is assigned.
+        with suppress(ValueError):
+            yield cell.cell_contents
+    yield from function.__defaults__ or ()
+    yield from (function.__kwdefaults__ or {}).values()
+    for name in function.__code__.co_names:
+        yield function.__globals__.get(name)
 
 
 def copied_hooks(hooks: dict[Any, Any], name: str) -> dict[Any, Any]:

@@ -178,6 +178,35 @@ def fsdp_non_finite(rank: int, folder: Path) -> None:
     assert all(bool((local(parameter) == 3.0).all()) for parameter in model.parameters())
 
 
+def _all_stop_where_one_is_not_finite(
+    make: Callable[[], nn.Module], rank: int, act: Callable[[HareTortoise], None], **settings: Any
+) -> None:
+    for poisoned in range(2):
+        model = make()
+        pair = HareTortoise(model, decay=0.5, reset_every=None, **settings)
+        before = [local(parameter).detach().clone() for parameter in model.parameters()]
+        if rank == poisoned:
+            with torch.no_grad():
+                local(pair._average.tensors["0.weight"]).fill_(float("nan"))
+        with pytest.raises(RuntimeError, match=r"0\.weight" if rank == poisoned else "on another process"):
+            act(pair)
+        after = [local(parameter) for parameter in model.parameters()]
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def fsdp_all_stop_where_one_is_not_finite(rank: int, folder: Path) -> None:
+    _all_stop_where_one_is_not_finite(lambda: shard(network()), rank, HareTortoise.reset)
+    _all_stop_where_one_is_not_finite(lambda: shard(network()), rank, HareTortoise.after_step, check_every=1)
+
+
+def ddp_all_stop_where_one_is_not_finite(rank: int, folder: Path) -> None:
+    def make() -> nn.Module:
+        return DistributedDataParallel(network(batch_norm=True))
+
+    _all_stop_where_one_is_not_finite(make, rank, HareTortoise.reset)
+    _all_stop_where_one_is_not_finite(make, rank, HareTortoise.after_step, check_every=1)
+
+
 def fsdp_saved_as_safetensors(rank: int, folder: Path) -> None:
     """Saved by two processes after 4 steps, each its shards; taken up here by two, and by one in the test's process."""
     # The files of the ranks are not consolidated into one: torch 2.13 does that for floating tensors only.

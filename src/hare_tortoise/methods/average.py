@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .names import is_loaded_instance, is_sharded, local, named_modules, named_weights, write
 from .pairs import Pairs, Treatment, treatments
 from .plain_copy import HALF, check_copyable, plain_copy
-from .sharding import in_parts, process_groups, reshard, take_from_first_rank
+from .sharding import in_parts, on_any_rank, process_groups, reshard, take_from_first_rank
 
 
 class Average:
@@ -95,7 +95,7 @@ class Average:
         self._sharded_module = self.module if self.module is not None and in_parts(self.module) else None
 
     def follow_moves(self) -> None:
-        """Follow what a step can notice at next to no cost: a model moved or cast, also in part, buffers assigned anew."""
+        """Follow what a step can notice at little cost: a model moved or cast, also in part, buffers assigned anew."""
         if self.pairs.moved():
             self.follow()
         for place, name, buffer in self._slots:
@@ -198,12 +198,16 @@ class Average:
         return [self.tensors[name] for name in self.pairs.written_buffers()]
 
     def refuse_non_finite(self, step: int, note: str) -> None:
-        """Raise a RuntimeError that names the tensors that hold a NaN or an infinity, if any do."""
+        """Raise a RuntimeError that names the tensors that hold a NaN or an infinity, if any do.
+
+        Under DDP and FSDP2 all processes must call it, and all raise if one of them finds some: the others would
+        wait for it, or go on without it.
+        """
         found = self.pairs.non_finite()
-        if found:
+        if on_any_rank(bool(found), self.tensors.values(), self.groups):
             raise RuntimeError(
-                f"the tortoise is not finite at step {step} ({note}): {some(found)}. Go back to a saved state, "
-                "and lower the learning rate or clip gradients; check_every= finds out earlier"
+                f"the tortoise is not finite at step {step} ({note}): {some(found) or 'on another process'}. Go back "
+                "to a saved state, and lower the learning rate or clip gradients; check_every= finds out earlier"
             )
 
     def saved(self) -> dict[str, Tensor]:

@@ -32,7 +32,8 @@ class HareTortoise(Method):
     The tortoise starts as a copy of the hare. Floating tensors are averaged, parameters and buffers; integer
     buffers (BatchNorm's counter) are copied. A hare in half precision has a tortoise in float32. Under DDP and
     FSDP2 give the model after it was wrapped or sharded; every process then calls `reset`, `state_dict` and
-    `deployed_weights`, because buffers are the first process's there.
+    `deployed_weights`, because buffers are the first process's there; at a reset (and at `check_every`) all are told
+    whether one of them has found the tortoise not finite. There is no other communication.
 
     Args:
         model: the hare, any module, wrapped or not.

@@ -48,6 +48,25 @@ def process_groups(model: nn.Module) -> list[Any]:
     return []
 
 
+def on_any_rank(flag: bool, tensors: Iterable[Tensor], groups: Sequence[Any]) -> bool:
+    """Whether a flag is set on any process; all processes of the groups must take part.
+
+    Args:
+        flag: this process's.
+        tensors: they tell the device over which the groups communicate.
+        groups: as `process_groups` gives them; none on one process, where nothing is asked then.
+    """
+    if not groups:
+        return flag
+    import torch.distributed as dist
+
+    device = next((local(tensor).device for tensor in tensors), torch.device("cpu"))
+    anywhere = torch.tensor(int(flag), device=device)
+    for group in groups:
+        dist.all_reduce(anywhere, op=dist.ReduceOp.MAX, group=group)
+    return bool(anywhere)
+
+
 @torch.no_grad()
 def take_from_first_rank(tensors: Iterable[Tensor], groups: Sequence[Any]) -> None:
     """Overwrite tensors by those of the first process; all processes of the groups must take part."""

@@ -111,6 +111,13 @@ def test_a_bad_size(folder: Path, size: object) -> None:
         load_source("image-folder", path=folder, size=size)
 
 
+def test_a_part_does_not_pass_for_tiny_imagenet(folder: Path) -> None:
+    folder.rename(folder.parent / "tiny-imagenet-20")
+    with pytest.raises(ValueError, match=r"tiny-imagenet is not in .*image-folder\(path="):
+        load_source("tiny-imagenet", root=folder.parent)
+    assert load_source("image-folder", path="tiny-imagenet-20", root=folder.parent).outputs == 2
+
+
 def test_tiny_imagenet_as_it_is_distributed(tmp_path: Path) -> None:
     top = tmp_path / "tiny-imagenet-200"
     for number, kind in enumerate(["n01", "n02"]):

@@ -176,6 +176,7 @@ def test_numbers_that_are_not_finite_are_no_targets(tmp_path: Path) -> None:
         ({"task": "ranking"}, "task is 'ranking'"),
         ({"channels": "middle"}, "channels is 'middle'"),
         ({"test_share": 1.0}, "test_share is 1.0"),
+        ({"test_share": "abc"}, "test_share is 'abc'"),
         ({"share": 1.0}, "'share'; did you mean 'test_share'"),
     ],
 )

@@ -103,6 +103,31 @@ def test_a_chunk_is_a_function_of_seed_and_index_alone(
     assert not same(once[3], growing(source, chunks=4, label_noise=0.5, validation=0.2, seed=seed + 1)[3])
 
 
+def check_seeds_differ(source: Source) -> None:
+    """In the order of arrival, and apart from it in which places are wrong."""
+    rows = [rows_and_labels(growing(source, seed=seed)[0].train)[0] for seed in range(5)]
+    assert len({frozenset(each) for each in rows}) == 5, "order"
+    wrong = set()
+    for seed in range(5):
+        found, labels = rows_and_labels(growing(source, label_noise=0.5, seed=seed)[9].train)
+        wrong.add(tuple((labels != source.train_targets[found]).tolist()))
+    assert len(wrong) == 5, "noise"
+
+
+@pytest.mark.parametrize("purpose", ["order", "label noise"])
+def test_each_seed_has_its_own_order_and_its_own_noise(
+    make_source: MakeSource, monkeypatch: pytest.MonkeyPatch, purpose: str
+) -> None:
+    def constant(seed: int, *what: str | int) -> torch.Generator:
+        return derived_generator(0 if what[0] == purpose else seed, *what)
+
+    source = make_source(100)
+    check_seeds_differ(source)
+    monkeypatch.setattr(scenarios_module, "derived_generator", constant)
+    with pytest.raises(AssertionError, match=purpose.split()[-1]):
+        check_seeds_differ(source)
+
+
 def test_setting_noise_or_validation_changes_nothing_else(make_source: MakeSource) -> None:
     source = make_source()
     plain, noisy = (growing(source, label_noise=noise, seed=3)[4] for noise in (0.0, 0.5))
@@ -242,6 +267,12 @@ def test_scenarios_by_name(name: str, make_source: MakeSource) -> None:
         (growing, {"chunks": 40, "label_noise": 0.0, "validation": 0.1}, "each needs 2 at least"),
         (growing, {"chunks": 1, "label_noise": (-0.5,)}, "label_noise is -0.5"),
         (growing, {"validation": -0.1}, "validation is -0.1"),
+        (growing, {"validation": "abc"}, "validation is 'abc'"),
+        (growing, {"label_noise": "abc"}, "label_noise is 'abc': give a number between 0 and 1, or a tuple"),
+        (growing, {"chunks": 3, "label_noise": "abc"}, "label_noise is 'abc': give a number"),
+        (growing, {"label_noise": None}, "label_noise is None: give a number"),
+        (warm_start, {"first": "abc"}, "first is 'abc': give the share"),
+        (warm_start, {"label_noise": "abc"}, "label_noise is 'abc': give the share"),
     ],
 )
 def test_bad_settings(

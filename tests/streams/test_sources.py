@@ -237,8 +237,10 @@ def test_only_what_is_missing_is_asked_for(mnist_root: Path) -> None:
 
 
 def test_tiny_imagenet_says_where_it_belongs(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"tiny-imagenet is not in {tmp_path}"):
+    with pytest.raises(ValueError, match=f"tiny-imagenet is not in {tmp_path}") as caught:
         load_source("tiny-imagenet", root=tmp_path)
+    for words in ("tiny-imagenet-200.zip", str(tmp_path / "tiny-imagenet-200" / "train"), "--data-root"):
+        assert words in str(caught.value)
 
 
 def test_digits_is_split_alike_for_everyone() -> None:
@@ -306,8 +308,15 @@ def test_sources_by_name(name: str) -> None:
         ("digits", {"size": 3}, "unknown setting of source digits 'size'"),
         ("image-folder", {}, r"needs path: write image-folder\(path="),
         ("image_folder", {"path": ".", "sise": 3}, "'sise'; did you mean 'size'"),
-        ("npz", {"path": "missing.npz"}, r"there is no file missing\.npz"),
-        ("missing.npz", {}, r"there is no file missing\.npz"),
+        ("npz", {"path": "missing.npz"}, r"there is no file .*missing\.npz or .*no data/missing\.npz"),
+        ("missing.npz", {}, r"there is no file .*missing\.npz or .*no data/missing\.npz"),
+        ("npz", {"path": "/no/such.npz"}, r"there is no file /no/such\.npz: give"),
+        (
+            "image-folder",
+            {"path": "./nophotos"},
+            r"there is no folder .*/nophotos or .*no data/nophotos: expected",
+        ),
+        ("image-folder", {"path": "/no/photos"}, r"there is no folder /no/photos: expected train/<class>"),
     ],
 )
 def test_wrong_names_and_settings(name: str, settings: dict[str, Any], message: str) -> None:
@@ -343,11 +352,14 @@ def test_the_real_files(name: str, mean: float, std: float) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("name", "outputs"), [("cifar10", 10), ("cifar100", 100), ("tiny-imagenet", None)])
-def test_the_real_images(name: str, outputs: int | None) -> None:
-    source = load_source(name)
+@pytest.mark.parametrize(
+    ("name", "settings", "outputs"),
+    [("cifar10", {}, 10), ("cifar100", {}, 100), ("image-folder", {"path": "tiny-imagenet-20"}, 20)],
+)
+def test_the_real_images(name: str, settings: dict[str, str], outputs: int) -> None:
+    source = load_source(name, **settings)
     counts = source.train_targets.bincount()
     assert int(counts.min()) == int(counts.max())
-    assert outputs is None or len(counts) == source.outputs == outputs
+    assert len(counts) == source.outputs == outputs
     assert 0.4 < float(source.train_inputs.double().mean()) / 255 < 0.55
     assert source.test_inputs.shape[1:] == source.train_inputs.shape[1:]

@@ -50,7 +50,6 @@ class Examples(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
-    @abstractmethod
     def batches(
         self, size: int, *, generator: torch.Generator | None = None, augment: Augment | None = None
     ) -> Iterator[Batch]:
@@ -66,9 +65,24 @@ class Examples(ABC):
                 depend on the device of the data.
             augment: `(inputs, generator) -> inputs`, applied to the raw inputs before they are prepared.
 
-        Yields:
-            inputs (size, …) and targets (size, …).
+        Returns:
+            An iterator over pairs: inputs (size, …) and targets (size, …).
+
+        Raises:
+            ValueError: `size` is not a whole number of at least 1, or there is an augmentation but nothing to
+                draw from.
         """
+        if augment is not None and generator is None:
+            raise ValueError(
+                "augment is given without a generator to draw from: give generator=, or leave both out"
+            )
+        return self._iterate(batch_bounds(len(self), size, merge=generator is not None), generator, augment)
+
+    @abstractmethod
+    def _iterate(
+        self, bounds: list[tuple[int, int]], generator: torch.Generator | None, augment: Augment | None
+    ) -> Iterator[Batch]:
+        """The batches of `batches`, whose settings are checked, from each start to each end in `bounds`."""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> Examples:
@@ -77,14 +91,6 @@ class Examples(ABC):
     def steps(self, size: int) -> int:
         """How many batches of `size` a shuffled pass has: the optimizer steps of an epoch."""
         return len(batch_bounds(len(self), size, merge=True))
-
-
-def check_augment(generator: torch.Generator | None, augment: Augment | None) -> None:
-    """Refuse an augmentation that has nothing to draw from."""
-    if augment is not None and generator is None:
-        raise ValueError(
-            "augment is given without a generator to draw from: give generator=, or leave both out"
-        )
 
 
 class TensorExamples(Examples):
@@ -139,14 +145,6 @@ class TensorExamples(Examples):
 
     def __len__(self) -> int:
         return len(self.targets)
-
-    def batches(
-        self, size: int, *, generator: torch.Generator | None = None, augment: Augment | None = None
-    ) -> Iterator[Batch]:
-        """See `Examples.batches`."""
-        check_augment(generator, augment)
-        bounds = batch_bounds(len(self), size, merge=generator is not None)
-        return self._iterate(bounds, generator, augment)
 
     def _iterate(
         self, bounds: list[tuple[int, int]], generator: torch.Generator | None, augment: Augment | None

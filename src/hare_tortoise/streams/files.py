@@ -27,6 +27,12 @@ def data_root(root: Path | None) -> Path:
     return Path(pooch.os_cache("hare-tortoise"))
 
 
+def possible_places(path: Path | str, root: Path | None) -> list[Path]:
+    """Where a path of the user's may lead: from where they are, then from the folder of the data; absolute."""
+    here = Path(path).expanduser()
+    return list(dict.fromkeys((Path.cwd() / here, Path.cwd() / data_root(root) / here)))
+
+
 def corrupt(path: Path, why: object) -> ValueError:
     """The error for a file that is not what it should be."""
     return ValueError(f"{path} cannot be read: {why}. Remove it or put an intact copy in its place")

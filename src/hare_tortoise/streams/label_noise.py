@@ -6,9 +6,14 @@ import torch
 from torch import Tensor
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a number; what a command line gives may be a word."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def check_ratio(ratio: float, name: str = "label_noise") -> None:
     """Refuse a share of noisy labels outside [0, 1]."""
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
+    if not is_number(ratio) or not 0 <= ratio <= 1:
         raise ValueError(f"{name} is {ratio!r}: give the share of labels to make wrong, between 0 and 1")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hare_tortoise.streams.examples import Augment, Batch, Examples, Prepare, batch_bounds, check_augment
+from hare_tortoise.streams.examples import Augment, Batch, Examples, Prepare
 from hare_tortoise.streams.seeding import derived_generator
 
 
@@ -70,14 +70,6 @@ class LoaderExamples(Examples):
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def batches(
-        self, size: int, *, generator: torch.Generator | None = None, augment: Augment | None = None
-    ) -> Iterator[Batch]:
-        """See `Examples.batches`."""
-        check_augment(generator, augment)
-        bounds = batch_bounds(len(self), size, merge=generator is not None)
-        return self._iterate(bounds, generator, augment)
 
     def _iterate(
         self, bounds: list[tuple[int, int]], generator: torch.Generator | None, augment: Augment | None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from .examples import TensorExamples
-from .label_noise import check_ratio, noisy_labels
+from .label_noise import check_ratio, is_number, noisy_labels
 from .seeding import derived_generator
 from .source import Source
 from .stream import Chunk, Stream
@@ -56,7 +56,7 @@ class Accumulating(Stream):
             raise ValueError(
                 f"label_noise is {tuple(noise)}, but {source.name} has numbers, no labels: set it to 0"
             )
-        if isinstance(validation, bool) or not 0 <= validation < 1:
+        if not is_number(validation) or not 0 <= validation < 1:
             raise ValueError(
                 f"validation is {validation!r}: give the share to set aside, at least 0, below 1"
             )
@@ -161,7 +161,7 @@ def warm_start(
         >>> [(chunk.name, len(chunk.train)) for chunk in stream]
         [('50 %', 700), ('100 %', 1400)]
     """
-    if isinstance(first, bool) or not 0 < first < 1:
+    if not is_number(first) or not 0 < first < 1:
         raise ValueError(
             f"first is {first!r}: give the share of data in the first chunk, above 0 and below 1"
         )
@@ -214,7 +214,11 @@ def growing(
     """
     if isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1:
         raise ValueError(f"chunks is {chunks!r}: give a whole number of at least 1")
-    noise = (label_noise,) * chunks if isinstance(label_noise, (int, float)) else tuple(label_noise)
+    if isinstance(label_noise, (int, float)):
+        label_noise = (label_noise,) * chunks
+    if isinstance(label_noise, str) or not isinstance(label_noise, Iterable):
+        raise ValueError(f"label_noise is {label_noise!r}: give a number between 0 and 1, or a tuple of them")
+    noise = tuple(label_noise)
     if len(noise) != chunks:
         raise ValueError(
             f"label_noise has {len(noise)} values for {chunks} chunks: give {chunks} of them, or one number for all"

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hare_tortoise.streams.files import WHERE, corrupt, data_root
+from hare_tortoise.streams.files import WHERE, corrupt, data_root, possible_places
 from hare_tortoise.streams.prepare import Normalise
 from hare_tortoise.streams.source import Source
 
@@ -151,9 +151,10 @@ def image_folder(
     Raises:
         ValueError: a folder is missing, a file is broken, sizes differ and `size` is None.
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        folder = data_root(root) / folder
+    places = possible_places(path, root)
+    folder = next((place for place in places if place.is_dir()), None)
+    if folder is None:
+        raise ValueError(f"there is no folder {' or '.join(map(str, places))}: {LAYOUT} in it")
     test = next((folder / split for split in ("test", "val") if (folder / split).is_dir()), None)
     if test is None or not (folder / "train").is_dir():
         raise ValueError(f"{folder} has no train/ and val/ or test/: {LAYOUT}")
@@ -177,8 +178,8 @@ def _annotated(folder: Path) -> Labelled:
 def tiny_imagenet(*, root: Path | None = None, size: int = 64) -> Source:
     """100,000 photographs of 64 x 64 pixels in 200 classes, 10,000 to test on; read from tiny-imagenet-200/.
 
-    Also `tiny-imagenet-20/`, a part of 20 classes, where the whole is not there. `val` may be as it is
-    distributed (`val/images` and `val_annotations.txt`) or in one folder per class.
+    `val` may be as it is distributed (`val/images` and `val_annotations.txt`) or in one folder per class. A part of
+    it is another data set: give it as a folder of images.
 
     Args:
         root: the folder that holds it; None: HARE_TORTOISE_DATA, else the user's cache folder.
@@ -193,14 +194,12 @@ def tiny_imagenet(*, root: Path | None = None, size: int = 64) -> Source:
     Reference:
         Le & Yang, "Tiny ImageNet Visual Recognition Challenge", 2015.
     """
-    top = data_root(root)
-    folder = next(
-        (top / f"tiny-imagenet-{n}" for n in (200, 20) if (top / f"tiny-imagenet-{n}").is_dir()), None
-    )
-    if folder is None or not (folder / "train").is_dir() or not (folder / "val").is_dir():
+    folder = data_root(root) / "tiny-imagenet-200"
+    if not (folder / "train").is_dir() or not (folder / "val").is_dir():
         raise ValueError(
-            f"tiny-imagenet is not in {top}: unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip there, so "
-            f"that {top / 'tiny-imagenet-200' / 'train'} and val exist, or {WHERE}"
+            f"tiny-imagenet is not in {folder.parent}: unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip "
+            f"there, so that {folder / 'train'} and {folder / 'val'} exist, or {WHERE}; a part of it in a folder "
+            "of another name is read by image-folder(path='…')"
         )
     annotated = (folder / "val" / "val_annotations.txt").is_file() and (folder / "val" / "images").is_dir()
     test = _annotated(folder / "val") if annotated else labelled_images(folder / "val")

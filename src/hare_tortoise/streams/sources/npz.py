@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from hare_tortoise.streams.examples import Prepare
-from hare_tortoise.streams.files import corrupt, data_root
+from hare_tortoise.streams.files import corrupt, possible_places
+from hare_tortoise.streams.label_noise import is_number
 from hare_tortoise.streams.prepare import Normalise, Rescale
 from hare_tortoise.streams.seeding import derived_generator
 from hare_tortoise.streams.source import Source
@@ -226,17 +227,16 @@ def _check_settings(task: Task | None, channels: Channels, test_share: float) ->
         raise ValueError(f'channels is {channels!r}: give "auto", "first" or "last"')
     if task not in (None, "classification", "regression"):
         raise ValueError(f'task is {task!r}: give "classification" or "regression"')
-    if isinstance(test_share, bool) or not 0 < test_share < 1:
+    if not is_number(test_share) or not 0 < test_share < 1:
         raise ValueError(f"test_share is {test_share!r}: give the share to test on, above 0 and below 1")
 
 
 def _place(path: Path | str, root: Path | None) -> Path:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        file = data_root(root) / file
-    if not file.is_file():
-        raise ValueError(f"there is no file {path}: give the path of an .npz file")
-    return file
+    places = possible_places(path, root)
+    for file in places:
+        if file.is_file():
+            return file
+    raise ValueError(f"there is no file {' or '.join(map(str, places))}: give the path of an .npz file")
 
 
 def _check_alike(path: Path, columns: list[tuple[str, Array]], inputs: list[Tensor]) -> None:

@@ -22,6 +22,8 @@ from hare_tortoise.lab.trial import Trial, trials
 from hare_tortoise.lab.worker import run_task
 from tests.lab.small import METHODS, run_of, small, task_of, timeless, to_kill
 
+ROOT = Path(__file__).parents[2]
+
 # A whole command in a process of its own: two workers, a checkpoint at every opportunity.
 SCRIPT = """
 if __name__ == "__main__":
@@ -37,7 +39,11 @@ if __name__ == "__main__":
 def command(out: Path) -> subprocess.Popen[bytes]:
     script = out.parent / "command.py"
     script.write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONWARNINGS": "error"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+        "PYTHONWARNINGS": "error",
+    }
     return subprocess.Popen([sys.executable, str(script), str(out)], env=environment, start_new_session=True)
 
 

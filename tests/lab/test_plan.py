@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hare_tortoise.lab.building import build_stream
-from hare_tortoise.lab.plan import ChunkPlan, method_at, plan, steps_per_epoch
+from hare_tortoise.lab.plan import ChunkPlan, advice, method_at, plan, steps_per_epoch
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.recipes import RECIPES, find_recipe
 from hare_tortoise.streams import Source, TensorExamples
@@ -73,7 +73,9 @@ def test_official_values(name: str) -> None:
     assert (recipe.augment is None) == name.endswith("-plain")
     assert recipe.precision == "float32"
     assert "hare-tortoise(decay=0.999, reset_every=None)" in recipe.methods
-    assert recipe.scale == "paper"
+    published = not (name.endswith("-plain") and "continual" in name)
+    assert recipe.scale == ("paper" if published else "without augmentation")
+    assert recipe.rows == ROWS[recipe.source]
     assert recipe.differences
 
 
@@ -112,6 +114,24 @@ def test_a_budget_scales_what_counts_in_steps() -> None:
 )
 def test_a_budget_scales_decay_and_interval(method: str, budget: float, used: str) -> None:
     assert method_at(method, budget) == used
+
+
+def test_scaled_epochs_are_rounded_to_the_nearest() -> None:
+    recipe = find_recipe("demo-warm-start").replace(epochs=(13, 1))
+    assert [chunk.epochs for chunk in plan(recipe, 0.2, [100, 100])] == [3, 1]
+
+
+def test_an_average_longer_than_a_chunk_is_told() -> None:
+    recipe = find_recipe("demo-warm-start").replace(
+        methods=("ema(decay=0.99)", "ema(decay=warmup(0.99))", "warm-start")
+    )
+    chunks = {1.0: plan(recipe, 1.0, [700, 1400]), 0.1: plan(recipe, 0.1, [60, 1400])}
+    assert chunks[0.1][0].steps == 5
+    (line,) = advice(recipe, chunks)
+    assert (
+        "ema(decay=0.99) at budget 0.1: decay 0.9 averages over about 10 steps, but a chunk has as few as 5"
+        in line
+    )
 
 
 def test_epochs_for_each_chunk_must_fit() -> None:

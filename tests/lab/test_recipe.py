@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -27,6 +28,10 @@ BASE: dict[str, Any] = {"name": "mine", "methods": ("from-scratch", "warm-start"
         ({"epochs": (1, 0)}, "epochs"),
         ({"batch_size": 0}, "batch_size"),
         ({"lr": 0.0}, "lr"),
+        ({"lr": math.inf}, "lr"),
+        ({"budgets": (math.inf,)}, "budgets"),
+        ({"clip_norm": math.nan}, "clip_norm"),
+        ({"weight_decay": math.inf}, "weight_decay"),
         ({"weight_decay": -1.0}, "weight_decay"),
         ({"clip_norm": 0.0}, "clip_norm"),
         ({"warmup": 1.5}, "warmup"),
@@ -72,6 +77,7 @@ def test_values_of_the_command_line(name: str, text: str, value: object) -> None
         ("seeds", "True", "expected int"),
         ("compile", "1", "expected bool"),
         ("name", "x", "unknown recipe value"),
+        ("scale", "paper", "unknown recipe value"),
         ("methods", "ema", "--methods"),
     ],
 )

@@ -43,6 +43,15 @@ def test_underscores_and_kebab_case_are_the_same_name() -> None:
     assert parse("hare_tortoise(reset_every=3)") == parse("hare-tortoise(reset_every = 3)")
 
 
+def test_a_value_keeps_its_hyphens_and_a_setting_is_written_either_way() -> None:
+    call = parse("image-folder(path=my-photos, to-grey=my_photos)")
+    assert call.settings == (("path", "my-photos"), ("to_grey", "my_photos"))
+    assert parse(str(call)) == call
+    assert parse("ema(decay=power-law(max-decay=0.9))").settings[0][1] == Call(
+        "power-law", (("max_decay", 0.9),)
+    )
+
+
 def test_minus_in_numbers_stays_a_minus() -> None:
     assert read_value("1e-3") == 1e-3
     assert read_value("-2") == -2
@@ -83,12 +92,17 @@ def test_names_in_kebab_case(name: str, written: str) -> None:
         ("ema(decay=lambda: 0)", "is not a number, word, tuple or schedule|malformed"),
         ("ema-l2(__import__('os').x)", "is not a name|malformed"),
         ("", "cannot read ''"),
+        ("npz(path=mine.npz)", r"'mine\.npz' is not .* if it is text, quote it: path='mine\.npz'; write"),
+        ("npz(path=my-data/mine_1.npz)", r"quote it: path='my-data/mine_1\.npz'; write"),
+        ("npz(path=/home/mine.npz)", r"invalid syntax; .*, paths in quotes"),
+        ("growing(label_noise=(0.1, -abc))", r"'-abc' is not a number.*quote it: '-abc'; write"),
     ],
 )
 def test_what_cannot_be_read_says_so(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=r"write it as name\(setting=value\)") as error:
         parse_sum(text)
     assert re.search(says, str(error.value))
+    assert "ast." not in str(error.value)
 
 
 def test_a_sum_is_not_one_call() -> None:

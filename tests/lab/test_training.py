@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from hare_tortoise.lab.building import Setup, build
 from hare_tortoise.lab.store import Run
 from hare_tortoise.lab.training import READ_EVERY, Moment, StoppedError, Training
-from hare_tortoise.lab.trial import Row, Trial
+from hare_tortoise.lab.trial import Row, Trial, derive_seed
 from hare_tortoise.lab.worker import run_task
 from hare_tortoise.methods import HareTortoise
 from tests.lab.small import METHODS, run_of, small, task_of, timeless
@@ -27,46 +28,120 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def test_the_loop_is_the_textbook_loop() -> None:
-    """An independent loop, written out, gives the same weights and accuracies to the bit."""
-    recipe = small(scenario="growing(chunks=2, label_noise=0.3)", epochs=3, weight_decay=0.1)
-    setup = build(Trial(recipe, "warm-start", 1.0, 0))
-    oracle = build(Trial(recipe, "warm-start", 1.0, 0))
-    rows = Training(setup).finish()
-    model = oracle.model
+def textbook(trial: Trial, strength: float = 0.0) -> tuple[nn.Module, list[list[float]], list[float]]:
+    """The same training written out: its network, the accuracies at the end of each chunk, the last mean losses."""
+    setup = build(trial)
+    model, recipe, seed = setup.model, trial.recipe, trial.seed
+    torch.manual_seed(derive_seed(seed, "training"))
+    start = [p.detach().clone() for p in model.parameters()]
     accuracies, losses = [], []
-    for index in range(2):
-        chunk = oracle.stream[index]
+    for index in range(len(setup.stream)):
+        chunk = setup.stream[index]
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
-        steps = 3 * math.ceil(len(chunk.train) / 64)
-        step = 0
-        trainer = Training(oracle)
-        trainer.position.chunk = index
+        steps, step = 3 * math.ceil(len(chunk.train) / 64), 0
         for epoch in range(3):
-            trainer.position.epoch = epoch
             model.train()
             epoch_losses = []
-            for inputs, targets in trainer._batches(chunk):
-                rate = 1e-3 * min(1.0, step / int(0.1 * steps))
-                optimizer.param_groups[0]["lr"] = rate
+            generator = torch.Generator().manual_seed(derive_seed(seed, index, "order", epoch))
+            for inputs, targets in chunk.train.batches(64, generator=generator, augment=setup.augment):
+                optimizer.param_groups[0]["lr"] = 1e-3 * min(1.0, step / int(0.1 * steps))
                 optimizer.zero_grad()
                 loss = F.cross_entropy(model(inputs), targets)
+                for weight, origin in zip(model.parameters(), start, strict=True):
+                    loss = loss + 0.5 * strength * (weight - origin).square().sum() if strength else loss
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(model.parameters(), 0.5)
                 optimizer.step()
                 epoch_losses.append(float(loss.detach()))
                 step += 1
+        assert step == steps == setup.plan[index].steps
         losses.append(sum(epoch_losses) / len(epoch_losses))
         model.eval()
-        ((inputs, targets),) = chunk.tests["test"].batches(10_000)
-        accuracies.append(float((model(inputs).argmax(1) == targets).double().mean()))
-        assert step == steps
-    assert [row["test_accuracy"] for row in rows] == accuracies
+        accuracies.append([])
+        for examples in (chunk.tests["test"], chunk.train):
+            ((inputs, targets),) = examples.batches(10_000)
+            accuracies[-1].append(float((model(inputs).argmax(1) == targets).double().mean()))
+    assert recipe.epochs == 3
+    return model, accuracies, losses
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"network": "mlp(hidden=(16,), batch_norm=True)"},
+        {"network": "tests.lab.small:with_dropout"},
+        {"augment": "tests.lab.small:jitter"},
+    ],
+)
+def test_the_loop_is_the_textbook_loop(change: dict[str, str]) -> None:
+    """An independent loop, written out, gives the same weights and accuracies to the bit."""
+    recipe = small(scenario="growing(chunks=2, label_noise=0.3)", epochs=3, weight_decay=0.1, **change)
+    trial = Trial(recipe, "warm-start", 1.0, 0)
+    setup = build(trial)
+    rows = Training(setup).finish()
+    model, accuracies, losses = textbook(trial)
+    assert [[row["test_accuracy"], row["train_accuracy"]] for row in rows] == accuracies
     assert [row["train_loss"] for row in rows] == pytest.approx(losses, rel=1e-12)
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(model.state_dict().values(), setup.model.state_dict().values(), strict=True)
+    ours, theirs = setup.model.state_dict(), model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_penalty_is_part_of_the_loss() -> None:
+    recipe = small(
+        scenario="growing(chunks=2, label_noise=0.3)", epochs=3, weight_decay=0.1, network="mlp(hidden=(16,))"
     )
+    rows = Training(build(Trial(recipe, "l2-init(strength=0.3)", 1.0, 0))).finish()
+    _, accuracies, losses = textbook(Trial(recipe, "warm-start", 1.0, 0), strength=0.3)
+    plain = textbook(Trial(recipe, "warm-start", 1.0, 0))[2]
+    assert [row["train_loss"] for row in rows] == pytest.approx(losses, rel=1e-4)
+    assert losses != pytest.approx(plain, rel=1e-2)
+    assert [row["test_accuracy"] for row in rows] == pytest.approx([pair[0] for pair in accuracies], abs=0.01)
+
+
+def test_every_epoch_chunk_and_seed_has_an_order_of_its_own() -> None:
+    orders = []
+    for seed in (0, 1):
+        training = Training(build(Trial(small(batch_size=2000), "warm-start", 1.0, seed)))
+        for training.position.chunk, training.position.epoch in ((0, 0), (0, 1), (1, 0)):
+            generator = training._generator("order", training.position.epoch)
+            orders.append(tuple(torch.randperm(100, generator=generator).tolist()))
+    assert len(set(orders)) == len(orders) == 6
+
+
+def test_validation_rows_are_measured_and_never_trained_on() -> None:
+    setup = build(Trial(small(validation=0.2), "warm-start", 1.0, 0))
+    row = Training(setup).finish()[-1]
+    chunk = setup.stream[1]
+    assert chunk.validation is not None
+    assert (len(chunk.train), len(chunk.validation)) == (1120, 280)
+    ((inputs, targets),) = chunk.validation.batches(10_000)
+    right = float((setup.model.eval()(inputs).argmax(1) == targets).double().mean())
+    assert row["validation_accuracy"] == right != row["test_accuracy"]
+    assert row["samples"] == 2 * (560 + 1120)
+
+
+def test_seconds_are_those_of_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that moves in steps and in evaluations: only the steps count."""
+    now = 0.0
+    monkeypatch.setattr("hare_tortoise.lab.training.time.perf_counter", lambda: now)
+    step = Training._step
+
+    def slow(self: Training, *arguments: Any) -> None:
+        nonlocal now
+        now += 1.0
+        step(self, *arguments)
+
+    def slower(*_: Any) -> Row:
+        nonlocal now
+        now += 1000.0
+        return {"test_accuracy": 0.0}
+
+    monkeypatch.setattr(Training, "_step", slow)
+    monkeypatch.setattr("hare_tortoise.lab.training.evaluate", slower)
+    setup = build(Trial(small(evaluate_every=1), "warm-start", 1.0, 0))
+    rows = Training(setup).finish()
+    assert rows[-1]["seconds"] == sum(chunk.steps for chunk in setup.plan)
 
 
 def test_samples_are_those_that_were_processed() -> None:
@@ -159,13 +234,27 @@ def test_the_official_resets_come_after_the_epochs_0_k_2k(monkeypatch: pytest.Mo
     assert len(steps) == 3 + 2
 
 
+@pytest.mark.parametrize(
+    ("method", "reset_epochs"),
+    [
+        ("warm-start", None),
+        ("hare-tortoise(decay=0.9, reset_every=20)", None),
+        ("hare-tortoise(decay=0.9, reset_every=100)", None),
+        ("hare-tortoise(decay=0.9, reset_every=None)", 2),
+    ],
+)
 @pytest.mark.parametrize("good", [0, 1, 57, 150])
 def test_the_first_bad_loss_ends_the_trial_and_is_named(
-    good: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    good: int, method: str, reset_epochs: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = small(network="tests.lab.small:bad", epochs=100, scenario="growing(chunks=2, label_noise=0.0)")
+    recipe = small(
+        network="tests.lab.small:bad",
+        epochs=100,
+        scenario="growing(chunks=2, label_noise=0.0)",
+        reset_epochs=reset_epochs,
+    )
     monkeypatch.setattr("tests.lab.small.BAD_AFTER", good)
-    task = task_of(Trial(recipe, "warm-start", 1.0, 0), tmp_path, checkpoint_every=0.0)
+    task = task_of(Trial(recipe, method, 1.0, 0), tmp_path, checkpoint_every=0.0)
     result = run_task(task)
     assert result.failure is not None
     assert f"at step {good + 1} of chunk 1" in result.failure
@@ -179,6 +268,25 @@ def test_the_first_bad_loss_ends_the_trial_and_is_named(
         assert all(torch.isfinite(tensor).all() for tensor in content["model"].values())
     # the result stands: the same command does not train again
     assert run_task(task) == result
+
+
+def test_weights_that_are_not_finite_under_finite_losses_are_divergence_too(tmp_path: Path) -> None:
+    recipe = small(lr=1e38, clip_norm=None, weight_decay=0.0, optimizer="sgd", warmup=0.0)
+    result = run_task(task_of(Trial(recipe, "hare-tortoise(decay=0.9, reset_every=1)", 1.0, 0), tmp_path))
+    assert result.failure is not None
+    assert re.search(r"at step \d of chunk 1|not finite after step \d of chunk 1", result.failure)
+
+
+def test_other_errors_are_not_taken_for_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(build(Trial(small(), "warm-start", 1.0, 0)))
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Training, "_step", broken)
+    with pytest.raises(RuntimeError, match="out of memory") as error:
+        training.finish()
+    assert type(error.value) is RuntimeError
 
 
 def test_losses_are_read_once_in_a_hundred_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,3 +432,15 @@ def test_setup_is_a_pure_function_of_the_trial() -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
     other = build(Trial(small(), "warm-start", 1.0, 1))
     assert not all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def test_every_seed_has_data_and_draws_of_its_own() -> None:
+    setups = [build(Trial(small(scenario="growing(chunks=2)"), METHODS[3], 1.0, seed)) for seed in (0, 1)]
+    first, second = (next(setup.stream[0].train.batches(2000)) for setup in setups)
+    assert not torch.equal(first[0], second[0])
+    for setup in setups:  # equal weights, so that what differs afterwards was drawn
+        for parameter in setup.model.parameters():
+            nn.init.constant_(parameter, 0.1)
+        setup.method.new_data()
+    one, two = (setup.model.get_parameter("head.weight") for setup in setups)
+    assert not torch.equal(one, two)

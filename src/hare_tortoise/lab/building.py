@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from hare_tortoise.lab import registry
 from hare_tortoise.lab.plan import ChunkPlan, plan, scaled_settings
@@ -83,9 +85,10 @@ def build_stream(recipe: Recipe, source: Source, seed: int) -> Stream:
     call = parse(recipe.scenario)
     scenario = registry.find("scenario", call, SCENARIOS)
     settings = registry.settings_of("scenario", call, scenario, given=("source", "seed", "validation"))
-    stream: Stream = scenario(
-        source, **settings, validation=recipe.validation, seed=derive_seed(seed, "stream")
-    )
+    with registry.explained("scenario", call):
+        stream: Stream = scenario(
+            source, **settings, validation=recipe.validation, seed=derive_seed(seed, "stream")
+        )
     if stream.task != "classification":
         raise ValueError(f"source {recipe.source}: got a {stream.task} task, expected classification")
     return stream
@@ -131,10 +134,37 @@ def build_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.opt
     settings = registry.settings_of("optimizer", call, kind, given=("params", "lr", "weight_decay"))
     fused = parameters[0].device.type in ("cpu", "cuda", "mps") and not call.external
     settings = {"fused": True, **settings} if fused else settings
-    optimizer: torch.optim.Optimizer = kind(
-        parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, **settings
-    )
+    with registry.explained("optimizer", call):
+        optimizer: torch.optim.Optimizer = kind(
+            parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, **settings
+        )
     return optimizer
+
+
+def try_out(setup: Setup) -> None:
+    """Take two training rows forward and backward: what does not fit together is found before anything runs.
+
+    Raises:
+        ValueError: The network does not take the inputs, or does not answer with a score for each class.
+    """
+    recipe, chunk = setup.trial.recipe, setup.stream[0]
+    generator = torch.Generator().manual_seed(0)
+    size = min(2, recipe.batch_size)
+    with torch.random.fork_rng():
+        try:
+            inputs, targets = next(chunk.train.batches(size, generator=generator, augment=setup.augment))
+            network = copy.deepcopy(setup.model).train()
+            outputs = network(inputs[:size])
+            functional.cross_entropy(outputs, targets[:size]).backward()  # type: ignore[no-untyped-call]
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            augmented = f", augmented by {recipe.augment}" if recipe.augment else ""
+            given = f"inputs {setup.stream.input_shape}{augmented}, batches of {recipe.batch_size}"
+            raise ValueError(f"network {recipe.network} on {recipe.source} ({given}): {error}") from error
+    if outputs.shape != (size, setup.stream.outputs):
+        raise ValueError(
+            f"network {recipe.network}: got outputs of shape {tuple(outputs.shape[1:])}, expected a score for each of "
+            f"the {setup.stream.outputs} classes"
+        )
 
 
 def _augmentation(text: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -103,15 +104,21 @@ class Processes:
             while waiting or any(worker.task is not None for worker in pool.values()):
                 for place in range(min(self.workers, len(tasks))):
                     if waiting and (place not in pool or pool[place].task is None):
-                        worker = pool.get(place) or self._start(tasks[0].engine.threads)
-                        pool[place] = worker
-                        worker.task = waiting.popleft()
-                        worker.connection.send(tasks[worker.task])
-                        listener.started(worker.task, place)
+                        index = waiting.popleft()
+                        pool[place] = self._give(pool.get(place), index, tasks)
+                        listener.started(index, place)
                 self._hear(pool, results, listener)
         finally:
             self._end(list(pool.values()))
         return results
+
+    def _give(self, worker: _Worker | None, index: int, tasks: Sequence[Task]) -> _Worker:
+        """Give a task to a worker, or to a new one if there is none or it died while it was idle."""
+        if worker is None or not worker.process.is_alive():
+            worker = self._start(tasks[index].engine.threads)
+        worker.task = index
+        worker.connection.send(tasks[index])
+        return worker
 
     def _start(self, threads: int) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -164,5 +171,11 @@ _TOLD: dict[str, Callable[..., None]] = {
 
 
 def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Count the cores that this process may use, as the scheduler and a container's quota have it."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.exists():
+        share, _, period = quota.read_text().partition(" ")
+        if share != "max":
+            count = min(count, max(1, int(share) // int(period)))
+    return count

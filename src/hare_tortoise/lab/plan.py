@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hare_tortoise.lab.recipe import Recipe
-from hare_tortoise.lab.registry import GIVEN, METHODS, find, settings_of
+from hare_tortoise.lab.registry import GIVEN, find_method, settings_of
 from hare_tortoise.lab.spec import Call, parse_sum
 from hare_tortoise.methods import Schedule
 from hare_tortoise.methods.schedules import scaled_decay
+from hare_tortoise.streams.examples import batch_bounds
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,7 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
         >>> steps_per_epoch(5000, 256), steps_per_epoch(129, 64)
         (20, 2)
     """
-    full, rest = divmod(samples, batch_size)
-    return max(1, full + (rest > 1 or (rest == 1 and full == 0)))
+    return len(batch_bounds(samples, batch_size, merge=True))
 
 
 def plan(recipe: Recipe, budget: float, chunk_samples: Sequence[int]) -> tuple[ChunkPlan, ...]:
@@ -95,7 +96,7 @@ def scaled_settings(call: Call, budget: float) -> dict[str, Any]:
         >>> scaled_settings(parse("l2-init(strength=0.01)"), 0.1)
         {'strength': 0.01}
     """
-    kind = find("method", call, METHODS)
+    kind = find_method(call)
     settings = settings_of("method", call, kind, given=GIVEN)
     if budget == 1:
         return settings
@@ -153,6 +154,33 @@ def values_at(recipe: Recipe, budget: float, chunks: Sequence[ChunkPlan]) -> dic
     return values | {
         method: method_at(method, budget) for method in recipe.methods if method_at(method, budget) != method
     }
+
+
+def advice(recipe: Recipe, plans: Mapping[float, Sequence[ChunkPlan]]) -> list[str]:
+    """Say where an average looks further back than a chunk has steps: it is then mostly what it started from.
+
+    Args:
+        recipe: what is run.
+        plans: its steps at each budget.
+    """
+    lines = []
+    for method, (budget, chunks) in itertools.product(recipe.methods, plans.items()):
+        fewest = min(chunk.steps for chunk in chunks)
+        for call in parse_sum(method):
+            settings, parameters = (
+                scaled_settings(call, budget),
+                inspect.signature(find_method(call)).parameters,
+            )
+            for name in (n for n, unit in find_method(call).in_steps.items() if unit == "decay"):
+                decay = settings.get(name, parameters[name].default)
+                horizon = 1 / (1 - decay) if isinstance(decay, float) else 0.0
+                if horizon > fewest:
+                    where = f"{recipe.name}, {method} at budget {budget:g}"
+                    lines.append(
+                        f"{where}: {name} {decay:g} averages over about {horizon:,.0f} steps, but a chunk has as few "
+                        f"as {fewest}; try warmup({decay:g}), or a lower one"
+                    )
+    return lines
 
 
 def _repeated(numbers: Sequence[int]) -> str:

@@ -82,6 +82,7 @@ class Silent:
     def __init__(self, trials: Sequence[Trial], samples: Sequence[int], done: int = 0) -> None:
         self.trials, self.done = trials, done
         self.tally = Tally(samples)
+        self.crashes: dict[int, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +109,7 @@ class Silent:
     def crashed(self, index: int, text: str) -> None:
         """A trial has no result."""
         self.tally.end(index)
+        self.crashes[index] = text
 
     @property
     def _counted(self) -> str:

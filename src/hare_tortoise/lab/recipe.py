@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from typing import Any, Literal
 from hare_tortoise.lab.spec import Call, parse, parse_sum, read_value
 from hare_tortoise.streams.names import unknown
 
+# what a recipe says of itself; changed values are marked, not claimed
+_FIXED = ("name", "description", "scale", "rows", "differences")
 FROM_SCRATCH = "from-scratch"
 WARM_START = "warm-start"
 
@@ -42,6 +45,7 @@ class Recipe:
         precision: ``float32``, or ``bfloat16`` for autocast.
         compile: whether the network is compiled with torch.compile.
         scale: ``paper``, or what it was scaled down to; shown with every result.
+        rows: training rows of the published data set; with another number of them it does not pass for ``paper``.
         differences: how it differs from the publication, one by one, with the reason.
 
     Raises:
@@ -75,6 +79,7 @@ class Recipe:
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     scale: str = "own"
+    rows: int | None = None
     differences: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,8 +96,11 @@ class Recipe:
         _check(
             "budgets",
             budgets,
-            bool(budgets) and budgets[0] > 0 and len(set(budgets)) == len(budgets),
-            "above 0, each once",
+            bool(budgets)
+            and budgets[0] > 0
+            and math.isfinite(budgets[-1])
+            and len(set(budgets)) == len(budgets),
+            "finite and above 0, each once",
         )
         _check("seeds", self.seeds, self.seeds >= 1, "1 or more")
         epochs = self.epochs if isinstance(self.epochs, tuple) else (self.epochs,)
@@ -103,9 +111,12 @@ class Recipe:
             "1 or more on each chunk",
         )
         _check("batch_size", self.batch_size, self.batch_size >= 1, "1 or more")
-        _check("lr", self.lr, self.lr > 0, "above 0")
-        _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
-        _check("clip_norm", self.clip_norm, self.clip_norm is None or self.clip_norm > 0, "above 0, or None")
+        _check("lr", self.lr, 0 < self.lr < math.inf, "a finite number above 0")
+        _check(
+            "weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "a finite number, 0 or more"
+        )
+        clip = self.clip_norm
+        _check("clip_norm", clip, clip is None or 0 < clip < math.inf, "a finite number above 0, or None")
         _check("warmup", self.warmup, 0 <= self.warmup <= 1, "a share from 0 to 1")
         _check("validation", self.validation, 0 <= self.validation < 1, "a share from 0, below 1")
         for field in ("reset_epochs", "evaluate_every"):
@@ -127,8 +138,8 @@ class Recipe:
         fields = {field.name: field for field in dataclasses.fields(self)}
         for written, text in settings.items():
             name = written.replace("-", "_")
-            if name not in fields or name in ("name", "differences"):
-                raise unknown("recipe value", written, set(fields) - {"name", "differences"})
+            if name not in fields or name in _FIXED:
+                raise unknown("recipe value", written, set(fields) - set(_FIXED))
             changes[name] = _coerce(name, text, str(fields[name].type))
         return self.replace(**changes)
 

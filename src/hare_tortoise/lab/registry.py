@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +72,6 @@ def load_external(path: str) -> Any:
     return found
 
 
-def code_digest(paths: Iterable[str]) -> dict[str, str]:
-    """Digest the files that hold external names, so that a run is not taken for one of changed code."""
-    digests = {}
-    for path in sorted(set(paths)):
-        load_external(path)
-        file = sys.modules[path.partition(":")[0]].__file__
-        digests[path] = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else "no file"
-    return digests
-
-
 def settings_of(
     what: str, call: Call, target: Callable[..., Any], *, given: Iterable[str] = ()
 ) -> dict[str, Any]:
@@ -123,17 +113,25 @@ def build_value(value: Value) -> Any:
         raise ValueError(f"schedule {value}: {error}") from None
 
 
-def check_method(calls: Iterable[Call]) -> None:
-    """Check the names and settings of a composition without building it.
+def find_method(call: Call) -> type[Method]:
+    """Find the class of a method.
 
     Raises:
-        ValueError: A method or a setting is not known.
+        ValueError: There is no such method, or what the user's path names is no method.
     """
-    for call in calls:
-        kind = find("method", call, METHODS)
-        if not (isinstance(kind, type) and issubclass(kind, Method)):
-            raise ValueError(f"{call.name!r} is not a subclass of hare_tortoise.Method")
-        settings_of("method", call, kind, given=GIVEN)
+    kind = find("method", call, METHODS)
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise ValueError(f"method {call.name!r}: got {kind!r}, expected a subclass of hare_tortoise.Method")
+    return kind
+
+
+@contextmanager
+def explained(what: str, call: Call) -> Iterator[None]:
+    """Tell whose fault it is where what a user named does not take what it is given."""
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(f"{what} {call}: {error}") from error
 
 
 def build_method(
@@ -155,13 +153,13 @@ def build_method(
     """
     built = []
     for (call, given), seed in zip(members, seeds, strict=True):
-        kind: type[Method] = find("method", call, METHODS)
-        settings = dict(given)
+        kind, settings = find_method(call), dict(given)
         if "fresh" in kind.needs:
             settings["fresh"] = fresh
         if "head" in kind.needs and "head" not in settings:
             settings["head"] = head()
-        built.append(kind(model, seed=seed, **settings))
+        with explained("method", call):
+            built.append(kind(model, seed=seed, **settings))
     return built[0] if len(built) == 1 else chain(built)
 
 
@@ -179,7 +177,8 @@ def build_network(call: Call, input_shape: tuple[int, ...], outputs: int) -> nn.
     """
     build = find("network", call, NETWORKS)
     settings = settings_of("network", call, build, given=("input_shape", "outputs"))
-    network = build(input_shape, outputs, **settings)
+    with explained("network", call):
+        network = build(input_shape, outputs, **settings)
     if not isinstance(network, nn.Module):
         raise ValueError(
             f"network {call}: got a {type(network).__name__}, expected an nn.Module from build(input_shape, outputs)"

@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hare_tortoise._version import __version__
 from hare_tortoise.lab import files
-from hare_tortoise.lab.building import build, build_optimizer, build_stream, cached_source
-from hare_tortoise.lab.comparison import Comparison, compare
+from hare_tortoise.lab.building import build, build_optimizer, build_stream, cached_source, try_out
 from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
-from hare_tortoise.lab.picture import picture
-from hare_tortoise.lab.plan import ChunkPlan, plan, values_at
+from hare_tortoise.lab.outcome import UNFINISHED, Outcome, Plans, conclude, versions
+from hare_tortoise.lab.plan import ChunkPlan, plan
 from hare_tortoise.lab.progress import display
 from hare_tortoise.lab.recipe import Recipe
-from hare_tortoise.lab.report import write_report
-from hare_tortoise.lab.sentence import sentence
 from hare_tortoise.lab.store import Store
-from hare_tortoise.lab.table import markdown
 from hare_tortoise.lab.trial import Engine, Result, Trial, identity, run_name, trials
 from hare_tortoise.lab.worker import Task
 
 MARGIN = 0.01
-
-Plans = dict[float, tuple[ChunkPlan, ...]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command came to.
-
-    Args:
-        comparisons: one for each recipe.
-        failures: a line for each trial without a whole result.
-        report: the HTML file.
-    """
-
-    comparisons: tuple[Comparison, ...]
-    failures: tuple[str, ...]
-    report: Path
 
 
 def run_recipes(
@@ -68,7 +44,7 @@ def run_recipes(
         data_root: folder of known data sets; also the environment variable HARE_TORTOISE_DATA.
         workers: trials at the same time; None: one for each core, on a GPU one; 0: in this process.
         threads: of torch in each trial. A result depends on it in its last bits.
-        device: ``cpu``, ``cuda`` or ``mps``; None: the GPU if there is one.
+        device: ``cpu``, ``cuda`` or ``mps``; None: CUDA where there is such a device, else the CPU.
         margin: what may be lost where a method reaches from scratch, as a share.
         quiet: show no progress.
         command: what the user wrote, for the report.
@@ -78,6 +54,7 @@ def run_recipes(
         ValueError: Something that a recipe names is not there or does not fit the rest; nothing has run then.
     """
     _check_names(recipes)
+    recipes = [_marked(recipe, data_root) for recipe in recipes]
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
     store = Store(out)
     plans = {recipe.name: check(recipe, data_root) for recipe in recipes}
@@ -85,8 +62,11 @@ def run_recipes(
     identities = _identities(wanted, data_root, engine)
     out.mkdir(parents=True, exist_ok=True)
     _write_index(out, recipes, plans, wanted, identities, margin=margin, command=command)
-    results = [store.result(trial, run_name(known)) for trial, known in zip(wanted, identities, strict=True)]
-    missing = [index for index, result in enumerate(results) if result is None]
+    results: list[Result | str] = [
+        store.result(trial, run_name(known)) or UNFINISHED
+        for trial, known in zip(wanted, identities, strict=True)
+    ]
+    missing = [index for index, result in enumerate(results) if isinstance(result, str)]
     tasks = [Task(wanted[i], identities[i], out, data_root, engine, checkpoint_every) for i in missing]
     samples = [_samples(plans[wanted[i].recipe.name][wanted[i].budget]) for i in missing]
     if tasks:
@@ -94,9 +74,9 @@ def run_recipes(
             for run, differs in store.changed([identities[i] for i in missing]):
                 shown.note(0, f"run {run} was done with other {differs}: not used, the trial is done again")
             done = _executor(workers, engine, len(tasks)).run(tasks, shown)
-        for index, result in zip(missing, done, strict=True):
-            results[index] = result
-    return _conclude(
+        for place, (index, result) in enumerate(zip(missing, done, strict=True)):
+            results[index] = result or shown.crashes[place]
+    return conclude(
         recipes,
         plans,
         list(zip(wanted, results, strict=True)),
@@ -122,11 +102,12 @@ def report_runs(folder: Path, *, margin: float | None = None) -> Outcome:
     store = Store(folder)
     wanted = [Trial(by_name[t["recipe"]], t["method"], t["budget"], t["seed"]) for t in index["trials"]]
     results = [
-        store.result(trial, entry["run"]) for trial, entry in zip(wanted, index["trials"], strict=True)
+        store.result(trial, entry["run"]) or UNFINISHED
+        for trial, entry in zip(wanted, index["trials"], strict=True)
     ]
-    if not any(results):
+    if all(isinstance(result, str) for result in results):
         raise ValueError(f"{folder} holds no finished run; run the comparison first: {index['command']}")
-    return _conclude(
+    return conclude(
         recipes,
         {name: _read_plans(content) for name, content in index["plans"].items()},
         list(zip(wanted, results, strict=True)),
@@ -152,10 +133,25 @@ def check(recipe: Recipe, root: Path | None = None) -> Plans:
     source = cached_source(recipe.source, root)
     stream = build_stream(recipe, source, 0)
     sizes = [len(chunk.train) for chunk in stream]
-    for method in recipe.methods:
+    for number, method in enumerate(recipe.methods):
         setup = build(Trial(recipe, method, recipe.budgets[0], 0), root=root)
         build_optimizer(recipe, setup.parameters)
+        if setup.resettable and recipe.reset_epochs is None:
+            raise ValueError(
+                f"method {method} is never reset: give reset_every=…, or the recipe reset_epochs=…; without resets "
+                "it is ema(decay=…)"
+            )
+        if number == 0:
+            try_out(setup)
     return {budget: plan(recipe, budget, sizes) for budget in recipe.budgets}
+
+
+def _marked(recipe: Recipe, root: Path | None) -> Recipe:
+    """Mark a published setting that runs on another number of rows than was published."""
+    rows = len(cached_source(recipe.source, root).train_inputs)
+    if recipe.scale != "paper" or recipe.rows in (None, rows):
+        return recipe
+    return recipe.replace(scale=f"{rows:,} of {recipe.rows:,} training rows")
 
 
 def _samples(plans: Sequence[ChunkPlan]) -> int:
@@ -209,57 +205,3 @@ def _write_index(
 
 def _read_plans(content: Sequence[tuple[float, Sequence[Mapping[str, Any]]]]) -> Plans:
     return {budget: tuple(ChunkPlan(**chunk) for chunk in chunks) for budget, chunks in content}
-
-
-def versions() -> dict[str, str]:
-    """Name what the results were made with."""
-    return {
-        "hare-tortoise": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _conclude(
-    recipes: Sequence[Recipe],
-    plans: Mapping[str, Plans],
-    outcomes: Sequence[tuple[Trial, Result | None]],
-    *,
-    out: Path,
-    margin: float,
-    command: str,
-    made_with: dict[str, str],
-) -> Outcome:
-    """Compare, and write the report, and beside it tables as Markdown, figures as JSON, pictures as SVG."""
-    results = [result for _, result in outcomes if result is not None]
-    of = {recipe.name: [result for result in results if result.recipe == recipe.name] for recipe in recipes}
-    shown = [recipe for recipe in recipes if of[recipe.name]]
-    comparisons = tuple(compare(recipe, of[recipe.name], margin=margin) for recipe in shown)
-    report = out / "report.html"
-    if shown:
-        figures = [comparison.to_json() for comparison in comparisons]
-        files.write_atomic(out / "comparison.json", (json.dumps(figures, indent=1) + "\n").encode())
-        files.write_atomic(out / "comparison.md", "\n".join(map(_section, comparisons)).encode())
-        for comparison in comparisons:
-            if not any(entry.seeds for entry in comparison.entries):
-                continue  # every trial failed: there is nothing to draw
-            files.write_atomic(out / f"{comparison.recipe}.svg", picture(comparison).encode())
-
-        def values(recipe: Recipe, budget: float) -> dict[str, str]:
-            return values_at(recipe, budget, plans[recipe.name][budget])
-
-        write_report(comparisons, shown, results, report, command=command, versions=made_with, values=values)
-    return Outcome(comparisons, tuple(_failures(outcomes)), report)
-
-
-def _section(comparison: Comparison) -> str:
-    return f"## {comparison.recipe}\n\n{sentence(comparison)}\n\n{markdown(comparison)}"
-
-
-def _failures(outcomes: Sequence[tuple[Trial, Result | None]]) -> Iterator[str]:
-    for trial, result in outcomes:
-        if result is None:
-            yield f"{trial.label}: no result; the same command tries again"
-        elif result.failure is not None:
-            yield f"{trial.label}: {result.failure}"

@@ -79,23 +79,14 @@ def parse_sum(text: str) -> tuple[Call, ...]:
     Raises:
         ValueError: The text is not in the notation.
     """
-    externals: list[str] = []
-
-    def plain(match: re.Match[str]) -> str:
-        if match["external"]:
-            externals.append(match["external"])
-            return f"__external_{len(externals) - 1}"
-        if match["name"]:
-            return match["name"].replace("-", "_")
-        return match[0]
-
     try:
-        node = ast.parse(_TOKEN.sub(plain, text.strip()), mode="eval").body
-        return tuple(_call(part, externals) for part in _terms(node))
+        reader = _Reader(text.strip())
+        return tuple(reader.call(part) for part in _terms(reader.node))
     except (SyntaxError, ValueError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else error
         raise ValueError(
-            f"cannot read {text!r}: {reason}; write it as name(setting=value), several joined by '+'"
+            f"cannot read {text!r}: {reason}; write it as name(setting=value), several joined by '+', "
+            "paths in quotes"
         ) from None
 
 
@@ -147,41 +138,65 @@ def _terms(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
-def _call(node: ast.expr, externals: list[str]) -> Call:
-    if isinstance(node, ast.Name):
-        return Call(_name(node, externals))
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-        raise ValueError(f"{ast.unparse(node)!r} is not a name")
-    settings = []
-    for keyword in node.keywords:
-        if keyword.arg is None:
-            raise ValueError("'**' is not part of the notation")
-        settings.append((keyword.arg, _value(keyword.value, externals)))
-    names = [name for name, _ in settings]
-    if len(set(names)) != len(names):
-        raise ValueError(f"a setting is given twice among {names}")
-    return Call(
-        _name(node.func, externals), tuple(settings), tuple(_value(item, externals) for item in node.args)
-    )
+class _Reader:
+    """Reads a text with Python's parser, which knows no names with hyphens or colons: it sees stand-ins."""
 
+    def __init__(self, text: str) -> None:
+        self.names: list[str] = []
+        self.text = _TOKEN.sub(self._stand_in, text)
+        self.node = ast.parse(self.text, mode="eval").body
 
-def _name(node: ast.Name, externals: list[str]) -> str:
-    if node.id.startswith("__external_"):
-        return externals[int(node.id.removeprefix("__external_"))]
-    return kebab(node.id)
+    def _stand_in(self, match: re.Match[str]) -> str:
+        if not match["external"] and "-" not in (match["name"] or ""):
+            return match[0]
+        self.names.append(match[0])
+        return f"__name_{len(self.names) - 1}_"
 
+    def written(self, text: str) -> str:
+        """Give back the names as they were written."""
+        return re.sub(r"__name_(\d+)_", lambda match: self.names[int(match[1])], text)
 
-def _value(node: ast.expr, externals: list[str]) -> Value:
-    if isinstance(node, ast.Call):
-        return _call(node, externals)
-    if isinstance(node, ast.Name):
-        return _name(node, externals) if node.id.startswith("__external_") else node.id
-    if isinstance(node, ast.Tuple | ast.List):
-        return tuple(_value(item, externals) for item in node.elts)
-    value = ast.literal_eval(node)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError(f"{ast.unparse(node)!r} is not a number, word, tuple or schedule")
+    def call(self, node: ast.expr) -> Call:
+        if isinstance(node, ast.Name):
+            return Call(self._name(node))
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            raise ValueError(f"{self._source(node)!r} is not a name")
+        settings = []
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                raise ValueError("'**' is not part of the notation")
+            name = self.written(keyword.arg).replace("-", "_")
+            settings.append((name, self._value(keyword.value, f"{name}=")))
+        names = [name for name, _ in settings]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a setting is given twice among {names}")
+        return Call(self._name(node.func), tuple(settings), tuple(self._value(item) for item in node.args))
+
+    def _name(self, node: ast.Name) -> str:
+        name = self.written(node.id)
+        return name if ":" in name else kebab(name)
+
+    def _value(self, node: ast.expr, setting: str = "") -> Value:
+        if isinstance(node, ast.Call):
+            return self.call(node)
+        if isinstance(node, ast.Name):
+            return self.written(node.id)
+        if isinstance(node, ast.Tuple | ast.List):
+            return tuple(self._value(item) for item in node.elts)
+        try:
+            value = ast.literal_eval(node)
+        except (ValueError, TypeError):
+            # its message shows an object of Python's parser
+            value = ...
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        text = self._source(node)
+        raise ValueError(
+            f"{text!r} is not a number, word, tuple or schedule; if it is text, quote it: {setting}{text!r}"
+        )
+
+    def _source(self, node: ast.expr) -> str:
+        return self.written(ast.get_source_segment(self.text, node) or ast.unparse(node))
 
 
 def _write(value: Value) -> str:

@@ -49,7 +49,7 @@ class Run:
 
         return {
             "trial.json": same_trial,
-            "metrics.json": files.read_json,
+            "metrics.json": lambda _: self.finished(),
             "checkpoint.safetensors": files.read_tensors,
         }
 
@@ -63,11 +63,14 @@ class Run:
         if not path.exists():
             return None
         content = files.read_json(path)
+        if content.get("run") != self.folder.name:
+            raise DamagedFileError(f"{path} is that of run {content.get('run')}")
         return tuple(content["rows"]), content["failure"]
 
     def finish(self, rows: list[Row], failure: str | None) -> None:
         """Write the result. From here on the trial is done."""
-        files.write_json(self.folder / "metrics.json", {"rows": rows, "failure": failure})
+        content = {"run": self.folder.name, "rows": rows, "failure": failure}
+        files.write_json(self.folder / "metrics.json", content)
 
     def save(self, content: Mapping[str, Any]) -> None:
         """Replace the checkpoint by a nested state of tensors, numbers and strings."""
@@ -84,14 +87,14 @@ class Run:
         return content
 
     def weights(self) -> dict[str, Tensor]:
-        """Give the deployed network's weights as they were at the last checkpoint.
+        """Give the deployed network's weights at the end of the stream.
 
         Raises:
-            FileNotFoundError: There is no checkpoint yet.
+            FileNotFoundError: The run is not finished.
         """
         content = self.load()
-        if content is None:
-            raise FileNotFoundError(f"{self.folder} holds no checkpoint")
+        if content is None or "deployed" not in content:
+            raise FileNotFoundError(f"{self.folder} holds no final weights: the run is not finished")
         weights: dict[str, Tensor] = content["deployed"]
         return weights
 

@@ -7,7 +7,7 @@ Each evaluation is a row:
 | ``chunk``, ``chunk_name``, ``epoch``, ``step`` | where: epoch and step are counted within the chunk, from 1 |
 | ``last`` | whether it is the last evaluation of its chunk |
 | ``samples`` | samples processed by gradient steps so far, over all chunks |
-| ``seconds`` | wall-clock seconds of training so far, evaluation apart |
+| ``seconds`` | wall-clock seconds of training so far, the methods' work included, evaluation apart |
 | ``test_accuracy`` | of the deployed network on the chunk's test set, 0 … 1; ``validation_accuracy`` likewise |
 | ``hare_test_accuracy``, ``tortoise_test_accuracy`` | of the trained network; of the average (None if there is none) |
 | ``train_accuracy``, ``hare_train_accuracy`` | on the chunk's training rows as they were trained on, noise included |
@@ -20,6 +20,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -104,7 +105,8 @@ class Training:
         self.report_due = time.perf_counter() + report_every
         self.position = Position()
         self.losses = torch.zeros(READ_EVERY, device=setup.device)
-        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=setup.device)
+        exact = torch.float32 if setup.device.type == "mps" else torch.float64  # all that MPS has
+        self.epoch_loss = torch.zeros((), dtype=exact, device=setup.device)
         self.optimizer: torch.optim.Optimizer | None = None
         self._load()
 
@@ -128,30 +130,34 @@ class Training:
         return place.rows
 
     def _begin(self, chunk: Chunk, chunk_plan: ChunkPlan) -> None:
+        since = self._clock()
         if self.position.chunk > 0:
             batches = chunk.train.batches(self.recipe.batch_size, generator=self._generator("new data"))
             self.method.new_data(batches, loss=F.cross_entropy, steps=chunk_plan.steps)
         self.optimizer = build_optimizer(self.recipe, self.setup.parameters)
         self.method.attach(self.optimizer)
+        self.position.seconds += self._clock() - since
 
     def _epoch(self, chunk: Chunk, chunk_plan: ChunkPlan) -> None:
         """Train what is left of an epoch, then do what is due at its end."""
         place, since = self.position, time.perf_counter()
         self.model.train()
         for inputs, targets in self._batches(chunk):
-            self._step(inputs, targets, chunk_plan.learning_rate(place.step))
+            with self._naming_divergence():
+                self._step(inputs, targets, chunk_plan.learning_rate(place.step))
             if place.step % READ_EVERY == 0:
                 self._check_losses()
             now = time.perf_counter()
             if now >= self.checkpoint_due or now >= self.report_due:
-                place.seconds += now - since
+                place.seconds += self._clock() - since
                 self._pause(now)
                 since = time.perf_counter()
-        place.seconds += time.perf_counter() - since
         place.epoch, place.batch = place.epoch + 1, 0
         if chunk_plan.reset_epochs is not None and (place.epoch - 1) % chunk_plan.reset_epochs == 0:
-            for pair in self.setup.resettable:
-                pair.reset()
+            with self._naming_divergence():
+                for pair in self.setup.resettable:
+                    pair.reset()
+        place.seconds += self._clock() - since
         last, every = place.epoch == chunk_plan.epochs, self.recipe.evaluate_every
         if last or (every is not None and place.epoch % every == 0):
             self._check_losses()
@@ -182,13 +188,34 @@ class Training:
             loss = F.cross_entropy(outputs, targets)
         if self.method.adds_penalty:
             loss = loss + self.method.penalty(inputs, outputs, targets)
+        self.losses[place.step % READ_EVERY] = loss.detach()
+        self.epoch_loss.add_(loss.detach())
+        place.step, place.batch, place.samples = place.step + 1, place.batch + 1, place.samples + len(targets)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.setup.parameters, self.recipe.clip_norm)
         optimizer.step()
-        self.losses[place.step % READ_EVERY] = loss.detach()
-        self.epoch_loss.add_(loss.detach())
-        place.step, place.batch, place.samples = place.step + 1, place.batch + 1, place.samples + len(targets)
+
+    @contextmanager
+    def _naming_divergence(self) -> Iterator[None]:
+        """Name the first bad step where a method finds the weights not finite before the losses are read."""
+        try:
+            yield
+        except RuntimeError as error:
+            self._check_losses()
+            floating = [tensor for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
+            if all(bool(tensor.isfinite().all()) for tensor in floating):
+                raise
+            step, chunk = self.position.step, self.position.chunk + 1
+            raise DivergedError(f"the weights were not finite after step {step} of chunk {chunk}") from error
+
+    def _clock(self) -> float:
+        """Read the clock once the device has done what it was given."""
+        if self.setup.device.type == "cuda":
+            torch.cuda.synchronize(self.setup.device)
+        elif self.setup.device.type == "mps":
+            torch.mps.synchronize()
+        return time.perf_counter()
 
     def _check_losses(self) -> None:
         """Read the losses since the last reading; the first that is not finite ends the trial."""
@@ -234,11 +261,9 @@ class Training:
                 "model": self.model.state_dict(),
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "losses": self.losses,
                 "epoch_loss": self.epoch_loss,
                 "random": torch.get_rng_state(),
                 "cuda_random": torch.cuda.get_rng_state() if self.setup.device.type == "cuda" else None,
-                "deployed": self.method.deployed.state_dict(),
             }
         )
 
@@ -260,7 +285,6 @@ class Training:
         self.method.attach(self.optimizer)
         self.method.load_state_dict(content["method"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.losses.copy_(content["losses"])
         self.epoch_loss.copy_(content["epoch_loss"])
         torch.set_rng_state(content["random"])
         if content["cuda_random"] is not None:

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 from hare_tortoise._version import __version__
+from hare_tortoise.lab.code import code_digest
 from hare_tortoise.lab.files import canonical
 from hare_tortoise.lab.recipe import Recipe
-from hare_tortoise.lab.registry import code_digest
 from hare_tortoise.lab.spec import Call, parse, parse_sum
 
 Row = dict[str, Any]
 
 # what names, groups or explains trials and changes none of them
-_NOT_OF_A_TRIAL = ("name", "description", "methods", "budgets", "seeds", "scale", "differences")
+_NOT_OF_A_TRIAL = ("name", "description", "methods", "budgets", "seeds", "scale", "rows", "differences")
 
 
 @dataclass(frozen=True)

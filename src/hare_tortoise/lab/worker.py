@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from hare_tortoise.lab import files
-from hare_tortoise.lab.building import build
+from hare_tortoise.lab.building import build, cached_source
 from hare_tortoise.lab.store import Store
 from hare_tortoise.lab.training import DivergedError, Moment, StoppedError, Training
-from hare_tortoise.lab.trial import Engine, Result, Trial
+from hare_tortoise.lab.trial import Engine, Result, Trial, identity
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ def run_task(
         done = store.result(task.trial, run.folder.name)
         if done is not None:
             return done
+        if (
+            identity(task.trial, cached_source(task.trial.recipe.source, task.root).digest, task.engine)
+            != task.identity
+        ):
+            raise RuntimeError("data or code changed while the command ran; run it again")
         setup = build(task.trial, root=task.root, device=task.engine.device)
         training = Training(setup, run, checkpoint_every=task.checkpoint_every, report=report)
         failure = None
@@ -87,6 +92,7 @@ def work(connection: Connection, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     while (task := connection.recv()) is not None:
 
         def report(moment: Moment) -> bool:

@@ -103,6 +103,22 @@ def test_what_no_method_takes(row: Row) -> None:
         row.build(model, None, unheard_of=1)
 
 
+def drawn(row: Row, seed: int) -> tuple[bool, dict[str, Tensor]]:
+    """Whether a method draws at new data, and the weights then."""
+    run = Run.start(lambda model, optimizer: row.build(model, optimizer, seed=seed))
+    before = run.method.generator.get_state()
+    run.method.new_data()
+    return not torch.equal(run.method.generator.get_state(), before), run.weights()
+
+
+@named(SINGLE)
+def test_another_seed_draws_otherwise(row: Row) -> None:
+    (draws, weights), (_, again), (_, others) = (drawn(row, seed) for seed in (1, 1, 2))
+    assert draws == (row.name in ("from-scratch", "shrink-perturb", "head-reset"))
+    assert all(torch.equal(again[name], value) for name, value in weights.items())
+    assert any(not torch.equal(others[name], value) for name, value in weights.items()) is draws
+
+
 @named(ROWS)
 def test_states_of_others_are_refused(row: Row) -> None:
     method = row.build(Network())

@@ -16,8 +16,10 @@ from hare_tortoise.methods import (
     Change,
     FromScratch,
     HareTortoise,
+    HeadReset,
     L2Init,
     Method,
+    Schedule,
     ShrinkPerturb,
     WarmStart,
 )
@@ -261,6 +263,85 @@ def test_state_is_keyed_by_position_and_class() -> None:
         ValueError, match=r"chain of 0\.HareTortoise, 1\.L2Init, expected 0\.L2Init, 1\.HareTortoise"
     ):
         swapped.load_state_dict(state)
+
+
+def test_a_state_whose_keys_were_sorted_is_taken_up() -> None:
+    model = network()
+    state = Chain(*(L2Init(model) for _ in range(11))).state_dict()
+    chain = Chain(*(L2Init(model) for _ in range(11)))
+    assert sorted(state) != list(state)
+    chain.load_state_dict({key: state[key] for key in sorted(state)})
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        L2Init,
+        lambda model: ShrinkPerturb(model, noise="initial"),
+        lambda model: HeadReset(model, head="3", to="initial"),
+        lambda model: EMA(model, decay=0.9),
+        WarmStart,
+    ],
+)
+def test_a_state_that_one_member_refuses_is_taken_up_by_none(last: Any) -> None:
+    model, other = network(), nn.Sequential(*network()[:3], nn.Linear(8, 5))
+    first = HareTortoise(model, decay=0.5)
+    chain = Chain(first, last(model), deployed=first)
+    average = HareTortoise(other)
+    state = chain.state_dict()
+    foreign = Chain(average, last(other), deployed=average).state_dict()
+    saved = {key: dict(value) for key, value in state.items()}
+    for key in state:
+        if not key.startswith("0"):
+            saved[key] = foreign[key] if len(foreign[key]) > 1 else {}
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+    first.after_step()
+    before = values(first.tortoise)
+    with pytest.raises(ValueError, match="state"):
+        chain.load_state_dict(saved)
+    assert first.steps == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in values(first.tortoise).items())
+
+
+class Half(Schedule):
+    """An interval of half the steps that follow."""
+
+    def __init__(self, steps: int = 2) -> None:
+        self.steps = steps
+
+    def __call__(self, step: Any) -> float:
+        return self.steps / 2
+
+    def scaled(self, budget: float) -> Half:
+        return self
+
+    def for_steps(self, steps: int) -> Half:
+        return Half(steps)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Half) and other.steps == self.steps
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_interval_after_a_new_network_is_that_of_the_steps_that_follow(order: int) -> None:
+    model = network()
+    pair = HareTortoise(model, decay=0.9, reset_every=Half(8))
+    members: list[Method] = [FromScratch(model, fresh=network), pair]
+    chain = Chain(*members[::order])
+    resets = []
+    for length in (8, 12):
+        if length == 12:
+            chain.new_data(steps=length)
+        for number in range(1, length + 1):
+            with torch.no_grad():
+                model[0].weight.add_(1.0)
+            chain.after_step()
+            if same(model, pair.tortoise):
+                resets.append((length, number))
+    assert resets == [(8, 4), (8, 8), (12, 6), (12, 12)]
 
 
 def test_skipped_steps_reach_the_members() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from hare_tortoise.methods import EMA, Chain, FromScratch, HareTortoise
+from hare_tortoise.methods import EMA, Chain, FromScratch, HareTortoise, HeadReset, Method, ShrinkPerturb
 from tests.methods.pair_checks import network, same, steps, values
 
 
@@ -165,3 +165,48 @@ def test_two_averages_do_not_lend_at_once_nor_act_meanwhile() -> None:
     other = HareTortoise(network())
     with quick.deployed_weights():
         other.after_step()
+
+
+@pytest.mark.parametrize("wrap", [lambda layer: layer, lambda layer: torch.compile(layer, backend="eager")])
+def test_a_layer_saved_inside_holds_the_hare(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    model = network()
+    model[0] = wrap(model[0])
+    pair = HareTortoise(model, decay=0.9)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    outside = [copy.deepcopy(module.state_dict()) for module in model.modules()]
+    with pair.deployed_weights():
+        for module, before in zip(model.modules(), outside, strict=True):
+            inside = module.state_dict()
+            assert list(inside) == list(before)
+            assert all(torch.equal(inside[name], before[name]) for name in before)
+        assert not torch.equal(model[3].weight, outside[0]["3.weight"])
+    assert not any(module._state_dict_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("part", [lambda model: model, lambda model: model[3]])
+def test_loading_into_the_model_inside_is_refused(part: Callable[[Any], nn.Module]) -> None:
+    model, _, pair = trained()
+    hare, state = values(model), part(network(1)).state_dict()
+    with pytest.raises(RuntimeError, match="loading a state into the model inside"), pair.deployed_weights():
+        part(model).load_state_dict(state)
+    assert all(torch.equal(tensor, hare[name]) for name, tensor in values(model).items())
+    part(model).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: FromScratch(model, fresh=network),
+        lambda model: ShrinkPerturb(model, fresh=network),
+        lambda model: HeadReset(model, head="3", fresh=network),
+    ],
+)
+def test_new_data_inside_is_refused_outside_a_chain_too(make: Callable[[nn.Module], Method]) -> None:
+    model, _, pair = trained()
+    method = make(model)
+    drawn = method.generator.get_state()
+    with pytest.raises(RuntimeError, match=r"new_data\(\) inside"), pair.deployed_weights():
+        method.new_data()
+    assert torch.equal(method.generator.get_state(), drawn)

@@ -330,6 +330,27 @@ def test_two_averages_of_one_model_are_refused_at_the_first_step() -> None:
         first.after_step()
 
 
+def test_a_pair_built_twice_says_how_to_get_out() -> None:
+    # As when the cell of a notebook is run again: the optimizer's hook holds the first.
+    model = network()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    HareTortoise(model, optimizer)
+    HareTortoise(model, optimizer)
+    with pytest.raises(ValueError, match=r"detach\(\).*build a new optimizer"):
+        optimizer.step()
+
+
+def test_an_average_of_a_part_is_refused_at_the_first_step() -> None:
+    for first, second in ((lambda m: m, lambda m: m[0]), (lambda m: m[0], lambda m: m)):
+        model = network()
+        pair, other = HareTortoise(first(model)), EMA(second(model))
+        pair.after_step()
+        with pytest.raises(ValueError, match=r"EMA averages a .*, and HareTortoise a .*part of the other"):
+            other.after_step()
+        pair.detach()
+        other.after_step()
+
+
 def test_an_average_nobody_holds_any_more_is_no_second_one() -> None:
     model = network()
     pair = HareTortoise(model, SGD(model.parameters(), lr=0.1))

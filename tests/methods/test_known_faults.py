@@ -22,7 +22,8 @@ class StartsByCopying(HareTortoise):
     def after_step(self, skipped: Tensor | None = None) -> None:
         if self.steps == 0:
             self._average.pairs.start()
-            self._steps.add(skipped)
+            self._steps.following(skipped)
+            self._steps.add()
         else:
             super().after_step(skipped)
 
@@ -134,7 +135,8 @@ class UpdatesEveryOther(HareTortoise):
 
     def after_step(self, skipped: Tensor | None = None) -> None:
         if self.steps % 2:
-            self._steps.add(skipped)
+            self._steps.following(skipped)
+            self._steps.add()
         else:
             super().after_step(skipped)
 

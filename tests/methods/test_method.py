@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam
+from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import StepLR
 
 from hare_tortoise.methods import HareTortoise, Method
 from hare_tortoise.methods.names import named_weights, unwrap, write
@@ -83,6 +84,20 @@ def test_nothing_is_kept_alive_in_a_circle() -> None:
         gc.enable()
 
 
+class Wrapper:
+    """As some frameworks wrap an optimizer."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+
+
+class Unfinished(Optimizer):
+    """An optimizer that does not call `super().__init__`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.param_groups = [{"params": list(model.parameters())}]
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
@@ -95,6 +110,10 @@ def test_nothing_is_kept_alive_in_a_circle() -> None:
         ),
         (lambda m: [], TypeError, "optimizer is empty"),
         (lambda m: [m], TypeError, "Sequential"),
+        (lambda m: "adam", TypeError, "optimizer is a str, expected"),
+        (lambda m: Wrapper(SGD(m.parameters())), TypeError, r"a Wrapper, expected .*`\.optimizer`"),
+        (lambda m: StepLR(SGD(m.parameters()), 1), TypeError, r"a StepLR, expected .*`\.optimizer`"),
+        (Unfinished, TypeError, r"Unfinished without the hooks .*super\(\)\.__init__"),
     ],
 )
 def test_bad_optimizers(make: Any, kind: type[Exception], message: str) -> None:

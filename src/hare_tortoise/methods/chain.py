@@ -145,16 +145,24 @@ class Chain(Method):
         """Take up a saved state.
 
         Raises:
-            ValueError: it is of a chain with other members; the message names them.
+            ValueError: it is of a chain with other members; the message names them. Or a member refuses its
+                part; nothing is taken up then.
         """
+        self.check_state(state)
+        for key, member in self._keyed():
+            member.load_state_dict(state[key])
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise a ValueError unless a saved state is of a chain of the same members, and each takes its part."""
         keyed = self._keyed()
-        if list(state) != [key for key, _ in keyed]:
+        # As a set: written as JSON with sorted keys, the tenth member comes after the first.
+        if set(state) != {key for key, _ in keyed}:
             raise ValueError(
                 f"state is of a chain of {', '.join(map(str, state)) or 'nothing'}, expected "
                 f"{', '.join(key for key, _ in keyed)}: build the chain of the same methods in the same order"
             )
         for key, member in keyed:
-            member.load_state_dict(state[key])
+            member.check_state(state[key])
 
     def _keyed(self) -> list[tuple[str, Method]]:
         return [

@@ -46,8 +46,16 @@ def lent(
         undo.callback(_restore, model, hare, kept, modes, _owners(model))
         for optimizer in optimizers:
             undo.callback(optimizer.register_step_pre_hook(_refuse_step).remove)
-        network: Any = unwrap(model)
-        undo.callback(network.register_state_dict_post_hook(_saving(model, kept)).remove)
+        names = {id(tensor): name for name, tensor in hare.items()}
+        for _, module in named_modules(model):
+            own = {
+                name: kept[names[id(tensor)]]
+                for place in (module._parameters, module._buffers)
+                for name, tensor in place.items()
+                if tensor is not None
+            }
+            undo.callback(module.register_state_dict_post_hook(_saving(own)).remove)
+            undo.callback(module.register_load_state_dict_pre_hook(_refuse_loading).remove)
         with torch.no_grad():
             for name, value in average.items():
                 local(hare[name]).copy_(local(value))
@@ -60,6 +68,12 @@ def lent(
 def _refuse_step(_optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
     raise RuntimeError(
         "an optimizer step inside deployed_weights() would train the tortoise, and be undone at the end: step outside"
+    )
+
+
+def _refuse_loading(*_: Any) -> None:
+    raise RuntimeError(
+        "loading a state into the model inside deployed_weights() would be undone at the end: load outside"
     )
 
 
@@ -97,25 +111,12 @@ def _restore(
         module.training = training
 
 
-def _saving(model: nn.Module, kept: Mapping[str, Tensor]) -> Any:
-    """A hook that puts the module's own weights into its `state_dict()`, in place of the lent ones."""
-    canonical = {id(tensor): name for name, tensor in named_weights(model).items()}
-    network = unwrap(model)
-    raw = {
-        name: canonical[id(tensor)]
-        for tensors in (
-            network.named_parameters(remove_duplicate=False),
-            network.named_buffers(remove_duplicate=False),
-        )
-        for name, tensor in tensors
-        if id(tensor) in canonical
-    }
+def _saving(own: Mapping[str, Tensor]) -> Any:
+    """A hook that puts a module's own weights into its `state_dict()`, in place of the lent ones."""
 
     def hook(_module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
-        for key in state:
-            name = key.removeprefix(prefix)
-            name = raw.get(name, name)
-            if key.startswith(prefix) and name in kept:
-                state[key] = kept[name]
+        for name, value in own.items():
+            if prefix + name in state:
+                state[prefix + name] = value
 
     return hook

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .deployed import refuse_while_lent
 from .fresh import Fresh, check_drawable, draw_fresh
 from .method import Batches, Change, Loss, Method
 from .names import named_weights, write
@@ -18,7 +19,8 @@ class FromScratch(Method):
     """Start with a newly initialised network at each arrival of data: `θ ← φ`, `φ` a fresh draw.
 
     The reference that the other methods are compared with. All parameters and buffers are replaced, in place,
-    frozen ones included. The average of a chain becomes a copy of the new network and begins anew.
+    frozen ones included. The average of a chain becomes a copy of the new network and begins anew; outside a
+    chain averages do not follow.
 
     Args:
         model: any network.
@@ -63,6 +65,7 @@ class FromScratch(Method):
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
     ) -> None:
         """Replace the network by a fresh one."""
+        refuse_while_lent(self.model, "new_data()")
         reshard(self.model)
         phi = draw_fresh(self.model, self.fresh, self.generator)
 

@@ -232,11 +232,13 @@ class HareTortoise(Method):
     def deployed_weights(self) -> Iterator[None]:
         """Evaluate the tortoise inside the user's own module, which is in eval mode and the hare's dtype then.
 
-        Values, modes and `requires_grad` are restored at the end, also after an exception. The module's
-        `state_dict()` still holds the hare inside. Under DDP and FSDP2 every process must enter.
+        Values, modes and `requires_grad` are restored at the end, also after an exception. The `state_dict()` of
+        the module and of its layers still holds the hare inside. Under DDP and FSDP2 every process must enter. A
+        step of an optimizer that the pair was not given is not noticed, and undone at the end.
 
         Raises:
-            RuntimeError: for a step, a reset, a load or a second `deployed_weights()` inside.
+            RuntimeError: for a step, a reset, `new_data()`, a load into the pair or the module, or a second
+                `deployed_weights()` inside.
 
         Example:
             >>> model = torch.nn.Linear(1, 1)
@@ -283,7 +285,10 @@ class HareTortoise(Method):
         if steps is not None and isinstance(self._decay, Schedule):
             self._decay = self._decay.for_steps(steps)
         if steps is not None and isinstance(self._reset_every, Schedule):
-            self._reset_every = self._reset_every.for_steps(steps)
+            every = self._reset_every.for_steps(steps)
+            if every != self._reset_every:
+                # The setter counts the interval from here.
+                self.reset_every = every
 
     @torch.no_grad()
     def weights_changed(self, change: Change) -> None:
@@ -331,6 +336,15 @@ class HareTortoise(Method):
             ValueError: the state is of another method, of another model (the names that differ are in the
                 message), or was saved with other settings; nothing is taken up then.
         """
+        super().load_state_dict(state)
+        self._decay = resumed("decay", self._decay, state["settings"]["decay"])
+        self._reset_every = resumed("reset_every", self._reset_every, state["settings"]["reset_every"])
+        self._average.load(state["tortoise"], state["copied"])
+        self._restart(int(state["steps"]))
+        self._next_reset = state["next_reset"]
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise a ValueError unless a saved state is of this method, this model and these settings."""
         refuse_while_lent(self.model, "loading a state")
         self._average.follow()
         missing = {"generator", "tortoise", "copied", "steps", "next_reset", "settings"} - state.keys()
@@ -339,15 +353,10 @@ class HareTortoise(Method):
                 f"state lacks {', '.join(sorted(missing))}: give what {type(self).__name__}.state_dict() gave"
             )
         self._average.check_saved(state["tortoise"])
-        decay = resumed("decay", self._decay, state["settings"]["decay"])
-        reset_every = resumed("reset_every", self._reset_every, state["settings"]["reset_every"])
+        resumed("decay", self._decay, state["settings"]["decay"])
+        resumed("reset_every", self._reset_every, state["settings"]["reset_every"])
         for name in ("buffers", "optimizer_state"):
             resumed(name, self._settings()[name], state["settings"][name])
-        super().load_state_dict(state)
-        self._decay, self._reset_every = decay, reset_every
-        self._average.load(state["tortoise"], state["copied"])
-        self._restart(int(state["steps"]))
-        self._next_reset = state["next_reset"]
 
     def _refuse_ignored(self) -> None:
         if self.optimizer_state == "reset" and not self.optimizers:

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal, get_args
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .deployed import refuse_while_lent
 from .fresh import Fresh, check_drawable, check_fresh, draw_fresh
 from .method import Batches, Change, Loss, Method
 from .names import named_weights, unwrap, write
 from .sharding import reshard
-from .values import loaded_snapshot, snapshot
+from .values import check_snapshot, loaded_snapshot, snapshot
 
 To = Literal["fresh", "initial"]
 
@@ -22,7 +23,8 @@ class HeadReset(Method):
 
     `φ` is a fresh draw, or with `to="initial"` what the head was when the method was built (the official code of
     Hare & Tortoise). Parameters and buffers of the head are replaced, in place; a weight that the head shares
-    with another layer is replaced for both. The head of a chain's average is replaced by the same `φ_head`.
+    with another layer is replaced for both. The head of a chain's average is replaced by the same `φ_head`;
+    outside a chain averages do not follow.
 
     Args:
         model: any network.
@@ -81,6 +83,7 @@ class HeadReset(Method):
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
     ) -> None:
         """Reset the head."""
+        refuse_while_lent(self.model, "new_data()")
         reshard(self.model)
         phi = self._values()
 
@@ -97,9 +100,13 @@ class HeadReset(Method):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state, the initial head included."""
-        theta0 = loaded_snapshot(self.theta0, state.get("theta0", {}))
         super().load_state_dict(state)
-        self.theta0 = theta0
+        self.theta0 = loaded_snapshot(self.theta0, state["theta0"])
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise a ValueError unless a saved state is of this method and model."""
+        super().check_state(state)
+        check_snapshot(self.theta0, state.get("theta0", {}))
 
     def _values(self) -> Mapping[str, Tensor]:
         if self.to == "initial":

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from .method import Change, Method
 from .names import is_sharded, named_modules, named_weights
 from .sharding import reshard
-from .values import loaded_snapshot, snapshot
+from .values import check_snapshot, loaded_snapshot, snapshot
 
 
 class L2Init(Method):
@@ -84,9 +84,13 @@ class L2Init(Method):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state, `θ0` included."""
-        theta0 = loaded_snapshot(self.theta0, state.get("theta0", {}))
         super().load_state_dict(state)
-        self.theta0 = theta0
+        self.theta0 = loaded_snapshot(self.theta0, state["theta0"])
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise a ValueError unless a saved state is of this method and model."""
+        super().check_state(state)
+        check_snapshot(self.theta0, state.get("theta0", {}))
 
     def _names(self) -> list[str]:
         """Canonical names of the floating parameters that are drawn back once they require a gradient."""

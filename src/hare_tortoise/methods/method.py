@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -150,13 +150,16 @@ class Method:
         network = unwrap(self.model)
         reference = _AVERAGED_BY.get(network)
         owner = None if reference is None else reference()
-        if owner is None:
-            _AVERAGED_BY[network] = weakref.ref(method)
-        elif owner is not method:
+        if owner is method:
+            return
+        if owner is not None:
             raise ValueError(
                 f"{type(method).__name__} averages a model that {type(owner).__name__} averages already: compose "
-                "them by Chain(...), or call detach() on the one that is not wanted"
+                "them by Chain(...), or call detach() on the one that is not wanted; if that one is not at hand any "
+                "more, build a new optimizer, and the method with it"
             )
+        _refuse_overlap(method, network)
+        _AVERAGED_BY[network] = weakref.ref(method)
 
     @property
     def adds_penalty(self) -> bool:
@@ -220,19 +223,49 @@ class Method:
         Raises:
             ValueError: the state is that of another method or model; the message names the keys.
         """
+        self.check_state(state)
+        self.generator.set_state(state["generator"].cpu())
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise a ValueError unless a saved state can be taken up; nothing is changed.
+
+        A chain asks all its members before it loads any. A subclass that refuses states in `load_state_dict`
+        refuses them here as well.
+        """
         if "generator" not in state:
             raise ValueError(
                 f"state has the keys {sorted(map(str, state))}, expected those of {type(self).__name__}, "
                 "'generator' among them: load what the state_dict() of the same method gave"
             )
-        self.generator.set_state(state["generator"].cpu())
+
+
+def _refuse_overlap(method: Method, network: nn.Module) -> None:
+    """Raise a ValueError if a part of the network, or a network it is a part of, is averaged already."""
+    parts = set(network.modules())
+    for other, reference in list(_AVERAGED_BY.items()):
+        owner = reference()
+        if owner is not None and (other in parts or network in other.modules()):
+            raise ValueError(
+                f"{type(method).__name__} averages a {type(network).__name__}, and {type(owner).__name__} a "
+                f"{type(other).__name__}, of which one is a part of the other: average one of them, or call detach() "
+                "on the method that is not wanted"
+            )
 
 
 def _checked(optimizer: Optimizer | Sequence[Optimizer], model: nn.Module) -> tuple[Optimizer, ...]:
-    optimizers = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
-    wrong = [type(item).__name__ for item in optimizers if not isinstance(item, Optimizer)]
-    if wrong or not optimizers:
-        raise TypeError(f"optimizer is {wrong or 'empty'}, expected a torch.optim.Optimizer or several")
+    optimizers = tuple(optimizer) if isinstance(optimizer, list | tuple) else (cast(Optimizer, optimizer),)
+    if not optimizers:
+        raise TypeError("optimizer is empty, expected a torch.optim.Optimizer or several")
+    for item in optimizers:
+        if not isinstance(item, Optimizer):
+            inner = isinstance(getattr(item, "optimizer", None), Optimizer)
+            cure = "give the one that it wraps (`.optimizer`)" if inner else "or several in a list"
+            raise TypeError(f"optimizer is a {type(item).__name__}, expected a torch.optim.Optimizer: {cure}")
+        if not hasattr(item, "_optimizer_step_post_hooks"):
+            raise TypeError(
+                f"optimizer is a {type(item).__name__} without the hooks of torch.optim.Optimizer: call "
+                "super().__init__(params, defaults) in its __init__, or give the optimizer that it wraps"
+            )
     reshard(model)
     held = {id(p) for item in optimizers for group in item.param_groups for p in group["params"]}
     own = {name: tensor for name, tensor in named_weights(model).items() if isinstance(tensor, nn.Parameter)}

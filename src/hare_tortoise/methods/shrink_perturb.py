@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .deployed import refuse_while_lent
 from .fresh import Fresh, check_drawable, check_fresh, draw_fresh
 from .method import Batches, Change, Loss, Method
 from .names import local, named_weights
 from .sharding import reshard
-from .values import loaded_snapshot, share, snapshot
+from .values import check_snapshot, loaded_snapshot, share, snapshot
 
 Noise = Literal["fresh", "initial"]
 
@@ -26,7 +27,7 @@ class ShrinkPerturb(Method):
     scale, or with `noise="initial"` always the same, those that the model had when the method was built: with
     `perturb = 1 − shrink` this is the convex form used beside Hare & Tortoise networks. All parameters that
     require a gradient take part. Buffers stay: the running statistics of a BatchNorm are renewed by training.
-    The average of a chain is moved by the same equation with the same `φ`.
+    The average of a chain is moved by the same equation with the same `φ`; outside a chain averages do not follow.
 
     Args:
         model: any network.
@@ -93,6 +94,7 @@ class ShrinkPerturb(Method):
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
     ) -> None:
         """Shrink the weights and add the noise."""
+        refuse_while_lent(self.model, "new_data()")
         reshard(self.model)
         phi = self._noise()
 
@@ -111,9 +113,13 @@ class ShrinkPerturb(Method):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state, `θ0` included."""
-        theta0 = loaded_snapshot(self.theta0, state.get("theta0", {}))
         super().load_state_dict(state)
-        self.theta0 = theta0
+        self.theta0 = loaded_snapshot(self.theta0, state["theta0"])
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raise a ValueError unless a saved state is of this method and model."""
+        super().check_state(state)
+        check_snapshot(self.theta0, state.get("theta0", {}))
 
     def _noise(self) -> Mapping[str, Tensor]:
         if self.noise == "initial":

@@ -51,12 +51,10 @@ def snapshot(model: nn.Module, only: Collection[str] | None = None) -> dict[str,
     }
 
 
-@torch.no_grad()
-def loaded_snapshot(kept: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what was saved in the form (dtype, device, shards) of a snapshot of the same model.
+def check_snapshot(kept: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError if a saved snapshot names other tensors, or other shapes, than one of the model.
 
-    Raises:
-        ValueError: `saved` names other tensors, or other shapes, than `kept`.
+    >>> check_snapshot({"bias": torch.zeros(2)}, {"bias": torch.ones(2)})
     """
     other = sorted(kept.keys() ^ saved.keys())
     other += [name for name in kept if name in saved and kept[name].shape != saved[name].shape]
@@ -65,6 +63,16 @@ def loaded_snapshot(kept: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> 
             f"the saved state is of another model: {', '.join(other[:8])} differ in name or shape; "
             "load it into a method that was built on the same model"
         )
+
+
+@torch.no_grad()
+def loaded_snapshot(kept: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what was saved in the form (dtype, device, shards) of a snapshot of the same model.
+
+    Raises:
+        ValueError: `saved` names other tensors, or other shapes, than `kept`.
+    """
+    check_snapshot(kept, saved)
     loaded = {name: torch.empty_like(tensor) for name, tensor in kept.items()}
     for name, tensor in loaded.items():
         write(tensor, saved[name])

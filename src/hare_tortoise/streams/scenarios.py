@@ -214,8 +214,21 @@ def growing(
     """
     if isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1:
         raise ValueError(f"chunks is {chunks!r}: give a whole number of at least 1")
+    count = len(source.train_inputs)
+    return Accumulating(
+        source,
+        name="growing",
+        ends=[round(count * (index + 1) / chunks) for index in range(chunks)],
+        names=[f"{100 * (index + 1) / chunks:.4g} %" for index in range(chunks)],
+        noise=_for_each(label_noise, chunks),
+        validation=validation,
+        seed=seed,
+    )
+
+
+def _for_each(label_noise: object, chunks: int) -> tuple[float, ...]:
     if isinstance(label_noise, (int, float)):
-        label_noise = (label_noise,) * chunks
+        return (label_noise,) * chunks
     if isinstance(label_noise, str) or not isinstance(label_noise, Iterable):
         raise ValueError(f"label_noise is {label_noise!r}: give a number between 0 and 1, or a tuple of them")
     noise = tuple(label_noise)
@@ -223,16 +236,7 @@ def growing(
         raise ValueError(
             f"label_noise has {len(noise)} values for {chunks} chunks: give {chunks} of them, or one number for all"
         )
-    count = len(source.train_inputs)
-    return Accumulating(
-        source,
-        name="growing",
-        ends=[round(count * (index + 1) / chunks) for index in range(chunks)],
-        names=[f"{100 * (index + 1) / chunks:.4g} %" for index in range(chunks)],
-        noise=noise,
-        validation=validation,
-        seed=seed,
-    )
+    return noise
 
 
 SCENARIOS: dict[str, Callable[..., Stream]] = {"growing": growing, "warm-start": warm_start}

@@ -63,16 +63,43 @@ def test_what_is_not_the_recipe_any_more_does_not_bear_its_name() -> None:
 def test_what_was_changed_does_not_pass_for_the_papers_setting() -> None:
     name = "lee2024-warm-start-cifar10"
     (recipe,) = options(name, "--seeds", "3", "--set", "epochs=(100, 11)").recipes()
-    assert recipe.scale == "seeds=3, epochs=(100, 11)"
+    assert recipe.scale == "seeds=3; epochs=(100, 11)"
     for words in (
         [],
-        ["--methods", "ema, warm-start", "--budgets", "0.1,1"],
+        ["--methods", "ema( decay=0.9990 ), warm-start", "--budgets", "0.1,1"],
         ["--seeds", "5", "--set", "lr=0.001"],
     ):
         (recipe,) = options(name, *words).recipes()
         assert recipe.scale == "paper"
-    (recipe,) = options(name, "--set", "epochs=10", "scale=desk").recipes()
-    assert recipe.scale == "desk"
+
+
+@pytest.mark.parametrize(
+    ("words", "scale"),
+    [
+        (["--budgets", "0.1"], "budgets=0.1"),
+        (["--budgets", "0.3,0.1,2"], "budgets=0.1,0.3,2"),
+        (
+            ["--methods", "warm-start, ema(decay=0.99), l2-init"],
+            "other methods: ema(decay=0.99), l2-init",
+        ),
+        (
+            ["--methods", "ema", "--budgets", "0.5", "--seeds", "1"],
+            "seeds=1; budgets=0.5; other methods: ema",
+        ),
+        (["--source", "photos/"], "source=image-folder(path='photos/')"),
+    ],
+)
+def test_a_shortened_run_and_other_methods_are_not_the_papers(words: list[str], scale: str) -> None:
+    (recipe,) = options("lee2024-warm-start-cifar10", *words).recipes()
+    assert recipe.scale == scale
+
+
+def test_what_was_no_published_setting_stays_so_and_is_marked_too() -> None:
+    name = "lee2024-continual-cifar10-plain"
+    assert [recipe.scale for recipe in options(name).recipes()] == ["without augmentation"]
+    (recipe,) = options(name, "--seeds", "2").recipes()
+    assert recipe.scale == "without augmentation; seeds=2"
+    assert [recipe.scale for recipe in options("demo-growing", "--budgets", "0.1").recipes()] == ["own"]
 
 
 @pytest.mark.timeout(200)
@@ -163,3 +190,9 @@ def test_failures_are_named_and_the_path_comes_last(capsys: pytest.CaptureFixtur
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1] == "runs/report.html"
     assert shown.err == "failed: ema, seed 0: killed\n"
+
+
+def test_without_a_report_no_path_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome: Any = SimpleNamespace(comparisons=(), failures=("ema, seed 0: killed",), report=None)
+    assert show.show(outcome) == 1
+    assert capsys.readouterr().out == ""

@@ -50,12 +50,24 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int 
         (["compare", "--network", "no_such_module:build"], "no_such_module"),
         (["compare", "--set", "epoch=3"], "'epochs'"),
         (["compare", "--budgets", "-1"], "budgets"),
+        (
+            ["compare", "--set", "epochs=1", "--methods", "ema", "lr=1"],
+            "'lr=1' is not a recipe but a value of one: ",
+        ),
+        (["compare", "demo-growing", "clip-norm=None"], "write --set clip-norm=None"),
+        (["compare", "lee2024-warm-start-cifar10", "--set", "scale=paper"], "unknown recipe value 'scale'"),
+        (["compare", "demo-growing", "--set", "description=mine"], "unknown recipe value 'description'"),
+        (["compare", "--source", "npz(path=mine.npz)"], "quote it: path='mine.npz'"),
+        (["compare", "--source", "./nophotos"], "/cache/nophotos: expected train/<class>/<image>"),
+        (["compare", "--scenario", "growing(label_noise=abc)"], "label_noise is 'abc': give a number"),
+        (["compare", "--scenario", "warm-start(first=abc)"], "first is 'abc': give the share"),
     ],
 )
 def test_answer(
     arguments: list[str], answer: str, capsys: pytest.CaptureFixture[str], tmp_path: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HARE_TORTOISE_DATA", "/cache")
     assert answer in refused(arguments, capsys)
     assert list(tmp_path.iterdir()) == []
 

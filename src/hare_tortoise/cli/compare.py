@@ -85,10 +85,14 @@ What is finished is kept in the output folder: the same command again runs only 
         """Give the recipes that were named, with the values that were given.
 
         Raises:
-            ValueError: A name is not known, or a value is out of its range.
+            ValueError: A name is not known, a value is out of its range or stands apart from `--set`.
         """
         from hare_tortoise.lab.recipes import find_recipe
 
+        for word in self.recipe:
+            name, equals, _ = word.partition("=")
+            if equals and name.strip().replace("-", "_").isidentifier():
+                raise ValueError(f"{word!r} is not a recipe but a value of one: write --set {word}")
         changes, settings = self.changes(), self.settings()
         chosen = [find_recipe(name) for name in self.recipe or (BASE,)]
         if not self.recipe and (changes or settings):
@@ -127,15 +131,25 @@ What is finished is kept in the output folder: the same command again runs only 
 
 
 def _marked(recipe: Recipe, changed: Recipe) -> Recipe:
-    """Do not let what was changed pass for the published setting."""
-    values = {field.name: getattr(changed, field.name) for field in fields(recipe)}
+    """Do not let what was changed pass for the published setting.
+
+    Fewer of its methods are still its methods, and budgets beside the full one leave that as it is.
+    """
+    if recipe.scale == "own":
+        return changed
     differing = [
-        f"{name}={value}"
-        for name, value in values.items()
-        if name not in ("methods", "budgets") and value != getattr(recipe, name)
+        f"{field.name}={getattr(changed, field.name)}"
+        for field in fields(recipe)
+        if field.name not in ("methods", "budgets")
+        and getattr(changed, field.name) != getattr(recipe, field.name)
     ]
-    published = recipe.scale == changed.scale == "paper"
-    return changed.replace(scale=", ".join(differing)) if published and differing else changed
+    if 1.0 not in changed.budgets:
+        differing.append(f"budgets={','.join(f'{budget:g}' for budget in changed.budgets)}")
+    other = [method for method in changed.methods if method not in recipe.methods]
+    if other:
+        differing.append(f"other methods: {', '.join(other)}")
+    known = [] if recipe.scale == "paper" else [recipe.scale]
+    return changed.replace(scale="; ".join([*known, *differing])) if differing else changed
 
 
 def _number(text: str) -> float:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hare_tortoise.lab.run import Outcome
+    from hare_tortoise.lab.outcome import Outcome
 
 
 def show(outcome: Outcome) -> int:
-    """Print the tables, a sentence for each recipe, what failed, and last the path of the report."""
+    """Print the tables, a sentence for each recipe, what failed, and last the path of the report, if there is one."""
     from rich.console import Console
 
     from hare_tortoise.lab.sentence import notes, sentence
@@ -30,7 +30,8 @@ def show(outcome: Outcome) -> int:
         console.print(sentence(comparison), highlight=False, markup=False)
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
-    print(outcome.report)
+    if outcome.report is not None:
+        print(outcome.report)
     return 1 if outcome.failures else 0
 
 

@@ -36,7 +36,7 @@ class Logs(Method):
         super().__init__(model, optimizer)
         self.name, self.log = name, log
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         self.log.append(f"step {self.name}")
 
     def new_data(self, batches: Any = None, *, loss: Any = None, steps: int | None = None) -> None:

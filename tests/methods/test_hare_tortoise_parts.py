@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from hare_tortoise.methods import HareTortoise, Schedule, switch
+from hare_tortoise.methods import Chain, FromScratch, HareTortoise, Schedule, switch
 from tests.methods.pair_checks import network, same, values
 
 
@@ -119,3 +119,77 @@ def test_a_whole_pair_is_equal_after_a_cast_and_a_reset() -> None:
     pair.after_step()
     pair.reset()
     assert same(model, pair.tortoise)
+
+
+def poison(model: Any, value: float) -> None:
+    with torch.no_grad():
+        model[3].bias[0] = value
+
+
+def test_check_every_looks_again() -> None:
+    model = network()
+    pair = HareTortoise(model, decay=0.0, reset_every=None, check_every=2)
+    for number in range(1, 4):
+        poison(model, float("nan") if number == 3 else 0.0)
+        pair.after_step()
+    with pytest.raises(RuntimeError, match=r"step 4 .*3\.bias"):
+        pair.after_step()
+
+
+def test_check_every_counts_from_where_it_was_loaded() -> None:
+    pair = HareTortoise(network(), decay=0.0, reset_every=None, check_every=4)
+    for _ in range(3):
+        pair.after_step()
+    model = network()
+    other = HareTortoise(model, decay=0.0, reset_every=None, check_every=4)
+    other.load_state_dict(pair.state_dict())
+    poison(model, float("nan"))
+    for _ in range(3):
+        other.after_step()
+    with pytest.raises(RuntimeError, match=r"step 7 "):
+        other.after_step()
+
+
+def test_check_every_counts_anew_for_a_new_network() -> None:
+    model = network()
+    pair = HareTortoise(model, decay=0.0, reset_every=None, check_every=4)
+    chain = Chain(FromScratch(model, fresh=network), pair)
+    for _ in range(3):
+        chain.after_step()
+    chain.new_data()
+    poison(model, float("nan"))
+    for _ in range(3):
+        chain.after_step()
+    with pytest.raises(RuntimeError, match=r"step 4 "):
+        chain.after_step()
+
+
+def test_a_given_tortoise_is_in_eval_mode_from_the_start() -> None:
+    target = network(1).train()
+    pair = HareTortoise(network(), tortoise=target)
+    assert not any(module.training for module in target.modules())
+    target.train()
+    assert not any(module.training for module in pair.tortoise.modules())
+
+
+def test_a_skip_that_the_host_knows() -> None:
+    model = network()
+    pair = HareTortoise(model, decay=0.5, reset_every=2)
+    start = values(pair.tortoise)
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+    pair.after_step(True)
+    assert pair.steps == 0
+    assert torch.equal(values(pair.tortoise)["0.weight"], start["0.weight"])
+    pair.after_step(False)
+    assert pair.steps == 1
+    torch.testing.assert_close(values(pair.tortoise)["0.weight"], start["0.weight"] + 0.5)
+
+
+def test_intervals_of_numpy_are_whole_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    pair = HareTortoise(network(), reset_every=numpy.int64(5), check_every=numpy.int64(3))
+    assert type(pair.reset_every) is int
+    assert type(pair.check_every) is int
+    with pytest.raises(ValueError, match=r"reset_every is .*whole number"):
+        pair.reset_every = numpy.float64(5)

@@ -19,7 +19,7 @@ from tests.methods import pair_checks, test_chain, test_plain_copy
 class StartsByCopying(HareTortoise):
     """`AveragedModel`: the first update copies the hare."""
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         if self.steps == 0:
             self._average.pairs.start()
             self._steps.following(skipped)
@@ -31,7 +31,7 @@ class StartsByCopying(HareTortoise):
 class WarmsUp(HareTortoise):
     """A decay that is corrected for the start although none was asked for."""
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         decay, step = self.decay, self.steps + 1
         self.decay = min(float(decay), (1 + step) / (10 + step))  # type: ignore[arg-type]
         super().after_step(skipped)
@@ -58,7 +58,7 @@ class ResetsOneLate(HareTortoise):
 class ResetsBeforeItAverages(HareTortoise):
     """The reset of a step comes before its average."""
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         if self._next_reset == self.steps + 1:
             self.reset()
         super().after_step(skipped)
@@ -75,7 +75,7 @@ class Aliases(HareTortoise):
 class AveragesCounters(HareTortoise):
     """The official code: the integer counter is averaged and becomes float32."""
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         slow = named_weights(self.tortoise)["1.num_batches_tracked"]
         before = slow.clone()
         super().after_step(skipped)
@@ -86,7 +86,7 @@ class AveragesCounters(HareTortoise):
 class TruncatesCounters(HareTortoise):
     """`AveragedModel(use_buffers=True)`: the average of the counter is cut to an integer, and stays at 1."""
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         super().after_step(skipped)
         named_weights(self.tortoise)["1.num_batches_tracked"].fill_(1)
 
@@ -94,7 +94,7 @@ class TruncatesCounters(HareTortoise):
 class LeavesCounters(HareTortoise):
     """ema-pytorch: integer buffers are never touched."""
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         super().after_step(skipped)
         named_weights(self.tortoise)["1.num_batches_tracked"].zero_()
 
@@ -110,14 +110,14 @@ class TrainsTheTortoise(HareTortoise):
 class CountsSkips(HareTortoise):
     """A fused optimizer calls its hooks on skipped steps too; the flag is not looked at."""
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         super().after_step(None)
 
 
 class StoresInHalf(HareTortoise):
     """The average of a bfloat16 hare is rounded to bfloat16."""
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         super().after_step(skipped)
         for tensor in self.tortoise.parameters():
             tensor.data = tensor.data.bfloat16().float()
@@ -133,7 +133,7 @@ class SkipsBuffers(HareTortoise):
 class UpdatesEveryOther(HareTortoise):
     """ema-pytorch: the average follows every tenth step only."""
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         if self.steps % 2:
             self._steps.following(skipped)
             self._steps.add()

@@ -21,10 +21,10 @@ class Steps(Method):
     """Notes the argument of each call."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        self.calls: list[Tensor | None] = []
+        self.calls: list[Tensor | bool | None] = []
         super().__init__(*arguments, **settings)
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         self.calls.append(skipped)
 
 

@@ -155,6 +155,21 @@ def fsdp_half_precision(rank: int, folder: Path) -> None:
         assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
+def fsdp_a_cast_is_followed_at_the_next_step(rank: int, folder: Path) -> None:
+    model = shard(network())
+    pair = HareTortoise(model, decay=0.5, reset_every=None)
+    start = wholes(pair.state_dict()["tortoise"])
+    model.double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            local(parameter).add_(1.0)
+    pair.after_step()
+    # Looked at without `state_dict()`, which would follow it too.
+    for name, tensor in pair._average.tensors.items():
+        assert tensor.dtype == torch.float64
+        torch.testing.assert_close(whole(tensor), start[name].double() + 0.5, rtol=1e-6, atol=1e-7)
+
+
 def fsdp_optimizer_state(rank: int, folder: Path) -> None:
     for make in (lambda p: AdamW(p, lr=0.01), lambda p: Adagrad(p, initial_accumulator_value=0.1)):
         model, optimizer, _, plain, plain_optimizer, _ = pairs(make, optimizer_state="reset")

@@ -113,7 +113,7 @@ class Chain(Method):
                 total = total + member.penalty(inputs, outputs, targets)
         return total
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         """Let each member act after an optimizer step, left to right."""
         refuse_while_lent(self.model, "a step")
         for member in self.members:

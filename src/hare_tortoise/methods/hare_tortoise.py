@@ -41,7 +41,8 @@ class HareTortoise(Method):
         decay: in [0, 1), or a schedule; `1 / (1 − decay)` is the horizon of the average in steps.
         reset_every: optimizer steps from reset to reset, at least 1, or a schedule; None: never by itself.
         buffers: what is done with floating buffers: "average" (the paper), "copy" the hare's at each step, or
-            "none" (the tortoise keeps its own, and a reset leaves the hare's).
+            "none": the tortoise keeps its own (of a BatchNorm the statistics of the start, with which it would
+            be evaluated), and a reset leaves the hare's.
         optimizer_state: at a reset, "keep" it (the paper) or "reset" it: the next steps are then those of a
             newly built optimizer.
         tortoise: a module to be the tortoise, which keeps its values and dtype (in value-based RL the target
@@ -63,6 +64,8 @@ class HareTortoise(Method):
         ICML 2024, arXiv 2406.02596.
 
     Example:
+        >>> import torch
+        >>> from hare_tortoise import HareTortoise
         >>> model = torch.nn.Linear(1, 1, bias=False)
         >>> _ = torch.nn.init.zeros_(model.weight)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -100,7 +103,7 @@ class HareTortoise(Method):
         _check_choice("buffers", buffers, get_args(Treatment))
         _check_choice("optimizer_state", optimizer_state, get_args(OptimizerState))
         if check_every is not None:
-            check_interval(check_every, "check_every")
+            check_every = check_interval(check_every, "check_every")
         super().__init__(model, seed=seed)
         self._steps = StepCount()
         self.decay = decay
@@ -112,20 +115,21 @@ class HareTortoise(Method):
         if optimizer is not None:
             self.attach(optimizer)
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         """Average, and put the hare back if it is time.
 
         Args:
             skipped: a scalar on the device, not zero where the gradient scaler skipped the step: it does not
-                count then. None: the step was taken.
+                count then. Or a bool. None: the step was taken.
         """
         refuse_while_lent(self.model, "a step")
         self._claim()
         self._refuse_ignored()
         self._average.follow_moves()
-        if skipped is not None:
-            skipped = skipped.reshape(()) != 0
-        step = self._steps.following(skipped)
+        if skipped is True:
+            return
+        flag = skipped.reshape(()) != 0 if isinstance(skipped, Tensor) else None
+        step = self._steps.following(flag)
         decay = self._decay(step) if isinstance(self._decay, Schedule) else self._decay
         if not isinstance(decay, Tensor):
             check_decay(decay, "decay")
@@ -135,7 +139,7 @@ class HareTortoise(Method):
         else:
             # Filled there, because copying a number to the device would wait for it.
             weight = 1 - decay if isinstance(decay, Tensor) else torch.full_like(step, 1 - decay)
-            self._average.pairs.average_on_device(weight, skipped)
+            self._average.pairs.average_on_device(weight, flag)
         self._steps.add()
         if self._next_check is not None and self._steps.at_most >= self._next_check:
             self._check_if_due(self._next_check)
@@ -144,6 +148,9 @@ class HareTortoise(Method):
 
     def reset(self) -> None:
         """Put the hare back onto the tortoise now: `hare ← tortoise`. The intervals run on.
+
+        Call it between a step and the next forward: after a forward, its backward would find other weights than
+        the forward had used.
 
         Raises:
             RuntimeError: the tortoise is not finite, or the network was changed; nothing is written then.
@@ -203,13 +210,15 @@ class HareTortoise(Method):
     @reset_every.setter
     def reset_every(self, every: int | Schedule | None) -> None:
         if every is not None and not isinstance(every, Schedule):
-            check_interval(every, "reset_every")
+            every = check_interval(every, "reset_every")
         self._reset_every = every
         self._next_reset = self._following_reset()
 
     @property
     def tortoise(self) -> nn.Module:
         """The slow network, a plain module in eval mode; one process alone can evaluate it.
+
+        Each access looks for what was done to the model: take `net = pair.tortoise` before a loop.
 
         Raises:
             RuntimeError: the model is sharded, so that there is no such module, or was changed meanwhile.

@@ -55,6 +55,7 @@ class Method:
 
     Example:
         >>> import torch
+        >>> from hare_tortoise.methods import Method
         >>> class Count(Method):
         ...     steps = 0
         ...     def after_step(self, skipped=None):
@@ -176,12 +177,12 @@ class Method:
         """
         return outputs.new_zeros(())
 
-    def after_step(self, skipped: Tensor | None = None) -> None:
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
         """Act after an optimizer step; called by the hook when an optimizer is attached.
 
         Args:
-            skipped: a scalar on the device, not zero where the gradient scaler skipped the step; None: it was
-                taken.
+            skipped: a scalar on the device, not zero where the gradient scaler skipped the step, or a bool;
+                None: it was taken.
         """
 
     def new_data(

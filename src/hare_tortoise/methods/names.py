@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -45,16 +46,27 @@ def unwrap(model: nn.Module) -> nn.Module:
         >>> unwrap(torch.nn.DataParallel(layer)) is layer
         True
     """
-    *_, innermost = layers(model)
-    return innermost
+    while (attribute := _wrapping(type(model))) is not None:
+        model = cast(nn.Module, getattr(model, attribute))
+    return model
 
 
 def layers(model: nn.Module) -> Iterator[nn.Module]:
     """A model, what it wraps, what that wraps, and so on to the network itself."""
     yield model
-    for file, kind, attribute in _WRAPPERS:
-        if is_loaded_instance(model, file, kind):
-            yield from layers(cast(nn.Module, getattr(model, attribute)))
+    attribute = _wrapping(type(model))
+    if attribute is not None:
+        yield from layers(cast(nn.Module, getattr(model, attribute)))
+
+
+@lru_cache(maxsize=1024)
+def _wrapping(kind: type[nn.Module]) -> str | None:
+    """Where modules of this type keep what they wrap; None: they are no wrappers."""
+    for file, name, attribute in _WRAPPERS:
+        wrapper = getattr(sys.modules.get(file), name, None)
+        if wrapper is not None and issubclass(kind, wrapper):
+            return attribute
+    return None
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -107,10 +119,12 @@ def is_sharded(tensor: Tensor) -> bool:
     return is_loaded_instance(tensor, "torch.distributed.tensor", "DTensor")
 
 
-@torch.no_grad()
 def local(tensor: Tensor) -> Tensor:
     """The part of a tensor that this process holds, sharing its storage (a plain tensor: itself)."""
-    return cast(Any, tensor).to_local() if is_sharded(tensor) else tensor
+    if not is_sharded(tensor):
+        return tensor
+    with torch.no_grad():
+        return cast(Tensor, cast(Any, tensor).to_local())
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Real
+from numbers import Integral, Real
+from operator import index
 from typing import Any, Self, TypeVar, cast
 
 import torch
@@ -339,10 +340,15 @@ def resumed(name: str, setting: Setting, state: object) -> Setting:
     return setting
 
 
-def check_interval(steps: object, name: str) -> None:
-    """Raise a ValueError unless an interval is a whole number of steps, at least 1."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+def check_interval(steps: object, name: str) -> int:
+    """An interval as an int (NumPy's are taken too).
+
+    Raises:
+        ValueError: it is no whole number of steps, or below 1.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
         raise ValueError(f"{name} is {steps!r}, expected a whole number of optimizer steps, at least 1")
+    return index(steps)
 
 
 def check_decay(decay: object, name: str) -> None:

@@ -32,11 +32,13 @@ if __name__ == "__main__":
     from hare_tortoise.lab.run import run_recipes
     from tests.lab.small import to_kill
 
-    run_recipes([to_kill()], out=Path(sys.argv[1]), workers=2, quiet=True, checkpoint_every=0.05)
+    run_recipes(
+        [to_kill()], out=Path(sys.argv[1]), workers=2, quiet=True, checkpoint_every=float(sys.argv[2])
+    )
 """
 
 
-def command(out: Path) -> subprocess.Popen[bytes]:
+def command(out: Path, checkpoint_every: float = 0.05) -> subprocess.Popen[bytes]:
     script = out.parent / "command.py"
     script.write_text(SCRIPT)
     environment = {
@@ -44,7 +46,11 @@ def command(out: Path) -> subprocess.Popen[bytes]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
         "PYTHONWARNINGS": "error",
     }
-    return subprocess.Popen([sys.executable, str(script), str(out)], env=environment, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, str(script), str(out), str(checkpoint_every)],
+        env=environment,
+        start_new_session=True,
+    )
 
 
 def rows_of(out: Path) -> dict[str, Any]:

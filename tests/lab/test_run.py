@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -18,12 +19,14 @@ import torch
 from rich.console import Console
 
 from hare_tortoise.lab import files
+from hare_tortoise.lab.code import code_digest
 from hare_tortoise.lab.executor import Inline, Processes
 from hare_tortoise.lab.progress import Lines, Silent, Tally, Terminal, clock
 from hare_tortoise.lab.run import report_runs, run_recipes
 from hare_tortoise.lab.training import Moment
 from hare_tortoise.lab.trial import Result, Trial, trials
 from hare_tortoise.lab.worker import Task
+from hare_tortoise.methods import Method
 from tests.lab.small import METHODS, run_of, small, task_of, timeless
 from tests.lab.test_kill import command
 
@@ -81,7 +84,8 @@ def threads_told(input_shape: tuple[int, ...], outputs: int) -> Any:
     raise RuntimeError(f"torch has {torch.get_num_threads()} threads")
 
 
-def test_workers_do_not_fight_for_the_cores(tmp_path: Path) -> None:
+def test_workers_do_not_fight_for_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # or torch would have one thread anyway
     trial = Trial(small(network="tests.lab.test_run:threads_told"), "warm-start", 1.0, 0)
     tasks = [task_of(trial, tmp_path)]
     for executor in (Processes(1), Inline()):
@@ -109,6 +113,7 @@ def test_a_command_runs_only_what_is_missing(tmp_path: Path) -> None:
     recipe = small(seeds=3)
     first = run_recipes([recipe], out=tmp_path, workers=0, quiet=True, command="hare-tortoise compare small")
     assert not first.failures
+    assert first.report is not None
     assert first.report.exists()
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.json")}
     assert len(stamps) == 6
@@ -122,14 +127,16 @@ def test_a_command_runs_only_what_is_missing(tmp_path: Path) -> None:
 def test_a_report_is_written_again_without_training(tmp_path: Path) -> None:
     recipe = small(seeds=3)
     first = run_recipes([recipe], out=tmp_path, workers=0, quiet=True, command="the command")
+    assert first.report is not None
     first.report.unlink()
     again = report_runs(tmp_path)
     assert again.comparisons == first.comparisons
+    assert again.report is not None
     assert "the command" in again.report.read_text()
     next(tmp_path.rglob("metrics.json")).unlink()
     partly = report_runs(tmp_path)
     assert len(partly.failures) == 1
-    assert "no result" in partly.failures[0]
+    assert "not finished" in partly.failures[0]
 
 
 def test_reports_of_nothing_say_so(tmp_path: Path) -> None:
@@ -159,12 +166,130 @@ def test_wrong_names_are_found_before_anything_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "runs").exists()
 
 
+def two_outputs(input_shape: tuple[int, ...], outputs: int) -> Any:
+    """A network with too few outputs."""
+    return torch.nn.Linear(input_shape[0], 2)
+
+
+def test_what_does_not_fit_together_is_found_before_anything_runs(tmp_path: Path) -> None:
+    for change, says in (
+        ({"network": "tests.lab.test_run:two_outputs"}, r"outputs of shape \(2,\)|Target . is out of bounds"),
+        ({"network": "resnet18"}, "resnet18"),
+        ({"augment": "crop-flip(padding=1)"}, "augmented by crop-flip"),
+        ({"network": "mlp(hidden=(4,), batch_norm=True)", "batch_size": 1}, "batches of 1"),
+        ({"optimizer": "adamw(betas=3)"}, r"optimizer adamw\(betas=3\)"),
+        ({"scenario": "warm-start(first=abc)"}, "first"),
+        ({"methods": ("tests.lab.small:jitter",)}, "expected a subclass of hare_tortoise.Method"),
+        ({"methods": ("tests.lab.test_run:NoSeed",)}, "seed"),
+        ({"methods": ("hare-tortoise(decay=0.9, reset_every=None)",)}, "is never reset"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            run_recipes([small(**change)], out=tmp_path / "out", workers=0, quiet=True)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+class NoSeed(Method):
+    """A method of a user that forgot the seed."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__(model)
+
+
+def test_a_crash_is_explained_and_no_older_report_passes_for_the_answer(tmp_path: Path) -> None:
+    run_recipes([small(seeds=1)], out=tmp_path, workers=0, quiet=True)
+    assert (tmp_path / "report.html").exists()
+    recipe = small(network="tests.lab.test_run:late", methods=("warm-start",))
+    outcome = run_recipes([recipe], out=tmp_path, workers=0, quiet=True)
+    assert outcome.report is None
+    assert not (tmp_path / "report.html").exists()
+    assert len(outcome.failures) == 1
+    assert "RuntimeError: too late" in outcome.failures[0]
+
+
+class Late(torch.nn.Module):
+    """A network that fails after its second batch in training."""
+
+    calls = 0
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(inputs, outputs)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls > 2:
+            raise RuntimeError("too late")
+        outputs: torch.Tensor = self.head(inputs)
+        return outputs
+
+
+def late(input_shape: tuple[int, ...], outputs: int) -> torch.nn.Module:
+    """A network that fails after its second batch in training."""
+    return Late(input_shape[0], outputs)
+
+
+def test_fewer_rows_do_not_pass_for_the_published_setting(tmp_path: Path) -> None:
+    published = small(scale="paper", rows=50_000, seeds=3)
+    (comparison,) = run_recipes([published], out=tmp_path, workers=0, quiet=True).comparisons
+    assert comparison.scale == "1,400 of 50,000 training rows"
+    whole = small(scale="paper", rows=1400, seeds=3)
+    (comparison,) = run_recipes([whole], out=tmp_path, workers=0, quiet=True).comparisons
+    assert comparison.scale == "paper"
+
+
+def test_the_metrics_of_another_run_are_not_taken(tmp_path: Path) -> None:
+    one, two = (task_of(Trial(small(), "warm-start", 1.0, seed), tmp_path) for seed in (0, 1))
+    first, _ = Inline().run([one, two], Heard([one, two]))
+    (run_of(one).folder / "metrics.json").write_bytes((run_of(two).folder / "metrics.json").read_bytes())
+    heard = Heard([one])
+    (again,) = Inline().run([one], heard)
+    assert first is not None
+    assert again is not None
+    assert timeless(again.rows) == timeless(first.rows)
+    assert "is that of run" in heard.notes[0]
+
+
+def test_data_that_change_while_the_command_runs_are_noticed(tmp_path: Path) -> None:
+    task = task_of(Trial(small(), "warm-start", 1.0, 0), tmp_path)
+    stale = dataclasses.replace(task, identity={**task.identity, "data": "as it was"})
+    heard = Heard([stale])
+    assert Inline().run([stale], heard) == [None]
+    assert "changed while the command ran" in heard.crashes[0]
+
+
+def test_code_is_digested_with_what_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    package = tmp_path / "users_package"
+    (package / "deep").mkdir(parents=True)
+    sources = {
+        "users_package/__init__.py": "",
+        "users_package/net.py": "from .deep.layers import width\nimport users_constants, sys\ndef build(): ...\n",
+        "users_package/deep/__init__.py": "",
+        "users_package/deep/layers.py": "width = 3\n",
+        "users_package/unused.py": "",
+        "users_constants.py": "SIZE = 1\n",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).write_text(text)
+    before = code_digest(["users_package.net:build"])
+    assert {"users_constants", "users_package.deep.layers", "users_package.net"} <= set(before)
+    assert "users_package.unused" not in before
+    assert "sys" not in before
+    for name in ("users_package/deep/layers.py", "users_constants.py"):
+        (tmp_path / name).write_text(sources[name] + "# changed\n")
+        assert code_digest(["users_package.net:build"]) != before
+        (tmp_path / name).write_text(sources[name])
+    assert code_digest(["users_package.net:build"]) == before
+
+
 def test_a_failed_trial_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.lab.small.BAD_AFTER", 5)
     bad = small(name="bad", network="tests.lab.small:bad", seeds=3)
     outcome = run_recipes([bad, small(seeds=3)], out=tmp_path, workers=0, quiet=True)
     assert len(outcome.failures) == 6
     assert all("at step 6 of chunk 1" in line for line in outcome.failures)
+    assert outcome.report is not None
     assert outcome.report.exists()
     assert [comparison.recipe for comparison in outcome.comparisons] == ["bad", "small"]
 
@@ -227,12 +352,16 @@ def test_a_full_disk_leaves_what_is_finished(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_is_done_and_writes_checkpoints(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = command(out)
+    process = command(out, checkpoint_every=1e9)
     deadline = time.monotonic() + 60
-    while not list(out.rglob("checkpoint.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while not list(out.rglob("trial.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.7)  # into the training: a worker reports, and hears of the end, twice a second
+    finished = {path.parent for path in out.rglob("metrics.json")}
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) != 0
+    interrupted = {path.parent for path in out.rglob("checkpoint.safetensors")} - finished
+    assert interrupted
     for path in out.rglob("*.json"):
         files.read_json(path)
     for path in out.rglob("*.safetensors"):
@@ -242,10 +371,18 @@ def test_ctrl_c_keeps_what_is_done_and_writes_checkpoints(tmp_path: Path) -> Non
 
 
 def test_two_commands_on_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """The second finds the first at work, waits for each trial, and takes its result."""
     out = tmp_path / "out"
-    both = [command(out), command(out)]
-    assert [process.wait(240) for process in both] == [0, 0]
-    for path in out.rglob("metrics.json"):
+    both = [command(out, checkpoint_every=1e9), command(out, checkpoint_every=1e9)]
+    stamps: dict[Path, set[int]] = {}
+    while any(process.poll() is None for process in both):
+        for path in out.rglob("metrics.json"):
+            stamps.setdefault(path, set()).add(path.stat().st_mtime_ns)
+        time.sleep(0.02)
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(stamps) == 4
+    assert all(len(times) == 1 for times in stamps.values())  # written once: trained once
+    for path in stamps:
         files.read_json(path)
 
 

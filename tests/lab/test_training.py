@@ -34,7 +34,8 @@ def textbook(trial: Trial, strength: float = 0.0) -> tuple[nn.Module, list[list[
     model, recipe, seed = setup.model, trial.recipe, trial.seed
     torch.manual_seed(derive_seed(seed, "training"))
     start = [p.detach().clone() for p in model.parameters()]
-    accuracies, losses = [], []
+    accuracies: list[list[float]] = []
+    losses: list[float] = []
     for index in range(len(setup.stream)):
         chunk = setup.stream[index]
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)

@@ -27,8 +27,9 @@ def code_digest(paths: Iterable[str]) -> dict[str, str]:
         load_external(path)
         entry = sys.modules[path.partition(":")[0]]
         for module in _own_modules(entry):
-            file = Path(module.__file__ or "")
-            digests[module.__name__] = hashlib.sha256(file.read_bytes()).hexdigest()
+            file = _file(module)
+            if file is not None:
+                digests[module.__name__] = hashlib.sha256(file.read_bytes()).hexdigest()
     return dict(sorted(digests.items()))
 
 
@@ -36,7 +37,7 @@ def _own_modules(entry: ModuleType) -> list[ModuleType]:
     """Give a module and those that it imports from below the same folder."""
     top = sys.modules[entry.__name__.partition(".")[0]]
     # a package lies in its folder; a folder without __init__.py has no file, and its path says where it is
-    place = Path(top.__file__) if top.__file__ else Path(next(iter(top.__path__))) / "__init__.py"
+    place = _file(top) or Path(next(iter(top.__path__))) / "__init__.py"
     root = place.parent.parent if hasattr(top, "__path__") else place.parent
     found, waiting = {entry.__name__: entry}, [entry]
     while waiting:
@@ -45,21 +46,27 @@ def _own_modules(entry: ModuleType) -> list[ModuleType]:
             if module is not None and name not in found and _lies_below(module, root):
                 found[name] = module
                 waiting.append(module)
-    return [module for module in found.values() if module.__file__]
+    return list(found.values())
+
+
+def _file(module: ModuleType) -> Path | None:
+    name = getattr(module, "__file__", None)  # a built-in module or a bare folder has none
+    return Path(name) if name else None
 
 
 def _lies_below(module: ModuleType, root: Path) -> bool:
-    if not module.__file__ or module.__name__.partition(".")[0] == "hare_tortoise":
+    file = _file(module)
+    if file is None or module.__name__.partition(".")[0] == "hare_tortoise":
         return False
-    file = Path(module.__file__)
     return file.is_relative_to(root) and not {"site-packages", "dist-packages"} & set(file.parts)
 
 
 def _imports(module: ModuleType) -> Iterator[str]:
     """Name what the source of a module imports; ``from a import b`` may mean the module ``a.b``."""
-    if not (module.__file__ or "").endswith(".py"):
+    file = _file(module)
+    if file is None or file.suffix != ".py":
         return
-    for node in ast.walk(ast.parse(Path(module.__file__ or "").read_bytes())):
+    for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

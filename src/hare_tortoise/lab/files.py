@@ -26,7 +26,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         OSError: The disk is full, or the folder cannot be written. The old file is untouched.
     """
-    beside = path.with_name(f".{path.name}.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # two commands may write the same file
     try:
         with beside.open("wb") as file:
             file.write(content)

@@ -29,6 +29,8 @@ class Run:
     def open(self) -> list[str]:
         """Make the folder, or check the one that is there. Gives a line for each file that was damaged and removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for part in self.folder.glob(".*.part"):
+            part.unlink()  # of a process that was killed while it wrote
         notes = []
         for name, check in self._checks().items():
             path = self.folder / name

@@ -341,9 +341,10 @@ def test_a_pair_built_twice_says_how_to_get_out() -> None:
 
 
 def test_an_average_of_a_part_is_refused_at_the_first_step() -> None:
-    for first, second in ((lambda m: m, lambda m: m[0]), (lambda m: m[0], lambda m: m)):
+    for whole_first in (True, False):
         model = network()
-        pair, other = HareTortoise(first(model)), EMA(second(model))
+        nets = (model, model[0]) if whole_first else (model[0], model)
+        pair, other = HareTortoise(nets[0]), EMA(nets[1])
         pair.after_step()
         with pytest.raises(ValueError, match=r"EMA averages a .*, and HareTortoise a .*part of the other"):
             other.after_step()

@@ -22,7 +22,7 @@ class StartsByCopying(HareTortoise):
     def after_step(self, skipped: Tensor | bool | None = None) -> None:
         if self.steps == 0:
             self._average.pairs.start()
-            self._steps.following(skipped)
+            self._steps.following(skipped if isinstance(skipped, Tensor) else None)
             self._steps.add()
         else:
             super().after_step(skipped)
@@ -135,7 +135,7 @@ class UpdatesEveryOther(HareTortoise):
 
     def after_step(self, skipped: Tensor | bool | None = None) -> None:
         if self.steps % 2:
-            self._steps.following(skipped)
+            self._steps.following(skipped if isinstance(skipped, Tensor) else None)
             self._steps.add()
         else:
             super().after_step(skipped)

@@ -47,6 +47,7 @@ def lent(
         for optimizer in optimizers:
             undo.callback(optimizer.register_step_pre_hook(_refuse_step).remove)
         names = {id(tensor): name for name, tensor in hare.items()}
+        module: Any
         for _, module in named_modules(model):
             own = {
                 name: kept[names[id(tensor)]]

@@ -131,7 +131,7 @@ class HareTortoise(Method):
         flag = skipped.reshape(()) != 0 if isinstance(skipped, Tensor) else None
         step = self._steps.following(flag)
         decay = self._decay(step) if isinstance(self._decay, Schedule) else self._decay
-        if not isinstance(decay, Tensor):
+        if decay is not self._decay and not isinstance(decay, Tensor):
             check_decay(decay, "decay")
         if isinstance(step, int):
             # tortoise ← decay·tortoise + (1 − decay)·hare

@@ -92,6 +92,7 @@ class Method:
         self.listeners: tuple[Method, ...] = ()
         self._optimizers: tuple[weakref.ref[Optimizer], ...] = ()
         self._handle: Any = None
+        self._claimed = False
         self._chain: weakref.ref[Method] | None = None
         if optimizer is not None:
             self.attach(optimizer)
@@ -142,10 +143,17 @@ class Method:
             del _AVERAGED_BY[network]
 
     def _take(self, optimizers: Sequence[Optimizer]) -> None:
+        self._claimed = False
         self._optimizers = tuple(map(weakref.ref, optimizers))
 
     def _claim(self) -> None:
         """Make sure that no other averaging method is at work on the model."""
+        if self._claimed:
+            return
+        self._claim_once()
+        self._claimed = True
+
+    def _claim_once(self) -> None:
         chain = None if self._chain is None else self._chain()
         method = self if chain is None else chain
         network = unwrap(self.model)

@@ -46,7 +46,7 @@ def unwrap(model: nn.Module) -> nn.Module:
         >>> unwrap(torch.nn.DataParallel(layer)) is layer
         True
     """
-    while (attribute := _wrapping(type(model))) is not None:
+    while (attribute := _wrapping(cast(Any, type(model)))) is not None:
         model = cast(nn.Module, getattr(model, attribute))
     return model
 
@@ -54,7 +54,7 @@ def unwrap(model: nn.Module) -> nn.Module:
 def layers(model: nn.Module) -> Iterator[nn.Module]:
     """A model, what it wraps, what that wraps, and so on to the network itself."""
     yield model
-    attribute = _wrapping(type(model))
+    attribute = _wrapping(cast(Any, type(model)))
     if attribute is not None:
         yield from layers(cast(nn.Module, getattr(model, attribute)))
 

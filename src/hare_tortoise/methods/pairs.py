@@ -76,20 +76,21 @@ class Pairs:
         # of each group tells of storage that came back to the same address.
         self._seen = [tensor for group in (*self._averaged, self._copied) for tensor in group.hare]
         self._addresses = list(map(Tensor.data_ptr, self._seen))
-        self._signs = [(group.hare[0], group.hare[0].device, group.hare[0].dtype) for group in self._averaged]
+        self._signs = [(group.hare[0], group.hare[0].dtype) for group in self._averaged]
         self._shards = [
             (cast(Any, tensor), cast(Any, tensor)._local_tensor)
             for tensor in self.hare.values()
             if is_sharded(tensor)
         ]
 
-    @torch.no_grad()
     def average(self, decay: float) -> None:
         """`tortoise ← decay·tortoise + (1 − decay)·hare`; what is not averaged is copied."""
-        for group in self._averaged:
-            group.average(decay, 1 - decay)
-        if self._copied.hare:
-            torch._foreach_copy_(self._copied.tortoise, self._copied.hare)
+        # As a decorator it would cost twice as much.
+        with torch.no_grad():
+            for group in self._averaged:
+                group.average(decay, 1 - decay)
+            if self._copied.hare:
+                torch._foreach_copy_(self._copied.tortoise, self._copied.hare)
 
     @torch.no_grad()
     def average_on_device(self, weight: Tensor, skipped: Tensor | None) -> None:
@@ -124,7 +125,7 @@ class Pairs:
         """Whether a step can tell that the lists do not hold the model's weights as they are now."""
         return (
             list(map(Tensor.data_ptr, self._seen)) != self._addresses
-            or any(tensor.device != device or tensor.dtype != dtype for tensor, device, dtype in self._signs)
+            or any(tensor.dtype != dtype for tensor, dtype in self._signs)
             or any(shard._local_tensor is not part for shard, part in self._shards)
         )
 

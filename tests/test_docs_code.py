@@ -14,8 +14,9 @@ import torch
 
 from hare_tortoise.cli import parser
 from hare_tortoise.cli.compare import Compare
-from hare_tortoise.lab.registry import check_method, find
-from hare_tortoise.lab.spec import parse, parse_sum
+from hare_tortoise.lab.plan import method_at
+from hare_tortoise.lab.registry import find
+from hare_tortoise.lab.spec import parse
 from hare_tortoise.networks import NETWORKS
 from hare_tortoise.streams import SCENARIOS
 
@@ -52,7 +53,7 @@ def check_command(words: list[str]) -> None:
         if isinstance(command, Compare):
             for recipe in command.recipes():
                 for method in recipe.methods:
-                    check_method(parse_sum(method))
+                    method_at(method, 1.0)
                 find("scenario", parse(recipe.scenario), SCENARIOS)
                 find("network", parse(recipe.network), NETWORKS)
     elif words[0] == "make":

@@ -184,7 +184,7 @@ def test_what_was_written_reaches_the_laboratory(tmp_path: Path, monkeypatch: An
 
 def test_failures_are_named_and_the_path_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
     outcome: Any = SimpleNamespace(
-        comparisons=(), failures=("ema, seed 0: killed",), report=Path("runs/report.html")
+        comparisons=(), failures=("ema, seed 0: killed",), advice=(), report=Path("runs/report.html")
     )
     assert show.show(outcome) == 1
     shown = capsys.readouterr()
@@ -193,6 +193,6 @@ def test_failures_are_named_and_the_path_comes_last(capsys: pytest.CaptureFixtur
 
 
 def test_without_a_report_no_path_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome: Any = SimpleNamespace(comparisons=(), failures=("ema, seed 0: killed",), report=None)
+    outcome: Any = SimpleNamespace(comparisons=(), failures=("ema, seed 0: killed",), advice=(), report=None)
     assert show.show(outcome) == 1
     assert capsys.readouterr().out == ""

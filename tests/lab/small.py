@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from hare_tortoise.lab.building import cached_source
+from hare_tortoise.lab.progress import Silent
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.store import Run, Store
-from hare_tortoise.lab.trial import Engine, Row, Trial, identity
+from hare_tortoise.lab.training import Moment
+from hare_tortoise.lab.trial import Engine, Result, Row, Trial, identity
 from hare_tortoise.lab.worker import Task
 from hare_tortoise.streams import Augment
 
@@ -98,3 +100,29 @@ class Bad(nn.Module):
         self.left -= self.training
         outputs: Tensor = self.head(inputs)
         return outputs * math.nan if self.left < 0 else outputs
+
+
+class Heard(Silent):
+    """Remembers what it is told."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        super().__init__([task.trial for task in tasks], [1000] * len(tasks))
+        self.notes: list[str] = []
+        self.crashes: dict[int, str] = {}
+        self.results: dict[int, Result] = {}
+        self.moments: list[tuple[int, Moment]] = []
+
+    def note(self, index: int, text: str) -> None:
+        self.notes.append(text)
+
+    def moment(self, index: int, moment: Moment) -> None:
+        super().moment(index, moment)
+        self.moments.append((index, moment))
+
+    def crashed(self, index: int, text: str) -> None:
+        super().crashed(index, text)
+        self.crashes[index] = text
+
+    def finished(self, index: int, result: Result) -> None:
+        super().finished(index, result)
+        self.results[index] = result

@@ -28,6 +28,8 @@ def show(outcome: Outcome) -> int:
         console.print()
     for comparison in outcome.comparisons:
         console.print(sentence(comparison), highlight=False, markup=False)
+    for line in outcome.advice:
+        console.print(f"note: {line}", highlight=False, markup=False, style="yellow")
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
     if outcome.report is not None:

@@ -14,7 +14,7 @@ from hare_tortoise.lab.building import build, build_optimizer, build_stream, cac
 from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
 from hare_tortoise.lab.outcome import UNFINISHED, Outcome, Plans, conclude, versions
 from hare_tortoise.lab.plan import ChunkPlan, plan
-from hare_tortoise.lab.progress import display
+from hare_tortoise.lab.progress import Silent, display
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.store import Store
 from hare_tortoise.lab.trial import Engine, Result, Trial, identity, run_name, trials
@@ -62,20 +62,19 @@ def run_recipes(
     identities = _identities(wanted, data_root, engine)
     out.mkdir(parents=True, exist_ok=True)
     _write_index(out, recipes, plans, wanted, identities, margin=margin, command=command)
+    runs = [run_name(known) for known in identities]
     results: list[Result | str] = [
-        store.result(trial, run_name(known)) or UNFINISHED
-        for trial, known in zip(wanted, identities, strict=True)
+        store.result(*pair) or UNFINISHED for pair in zip(wanted, runs, strict=True)
     ]
     missing = [index for index, result in enumerate(results) if isinstance(result, str)]
     tasks = [Task(wanted[i], identities[i], out, data_root, engine, checkpoint_every) for i in missing]
     samples = [_samples(plans[wanted[i].recipe.name][wanted[i].budget]) for i in missing]
     if tasks:
-        with display([wanted[i] for i in missing], samples, len(wanted) - len(missing), quiet=quiet) as shown:
-            for run, differs in store.changed([identities[i] for i in missing]):
-                shown.note(0, f"run {run} was done with other {differs}: not used, the trial is done again")
-            done = _executor(workers, engine, len(tasks)).run(tasks, shown)
-        for place, (index, result) in enumerate(zip(missing, done, strict=True)):
-            results[index] = result or shown.crashes[place]
+        finished = len(wanted) - len(missing)
+        with display([task.trial for task in tasks], samples, finished, quiet=quiet) as shown:
+            done = _run(tasks, store, _executor(workers, engine, len(tasks)), shown)
+        for index, result in zip(missing, done, strict=True):
+            results[index] = result
     return conclude(
         recipes,
         plans,
@@ -116,6 +115,14 @@ def report_runs(folder: Path, *, margin: float | None = None) -> Outcome:
         command=index["command"],
         made_with=index["versions"],
     )
+
+
+def _run(tasks: Sequence[Task], store: Store, executor: Executor, shown: Silent) -> list[Result | str]:
+    """Run what is missing; give results, or why there is none."""
+    for run, differs in store.changed([task.identity for task in tasks]):
+        shown.note(0, f"run {run} was done with other {differs}: not used, the trial is done again")
+    done = executor.run(tasks, shown)
+    return [result or shown.crashes[place] for place, result in enumerate(done)]
 
 
 def _check_names(recipes: Sequence[Recipe]) -> None:

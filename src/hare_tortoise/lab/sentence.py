@@ -83,6 +83,7 @@ def notes(comparison: Comparison) -> list[Note]:
             "Intervals are 95 % (Student's t over the seeds, differences paired), each by itself: "
             "of 20, one is expected to miss."
         )
+    found.append("Times are mean seconds of training of one trial; what else the machine did is in them.")
     return [*(Note(text, True) for text in warnings), *(Note(text) for text in found)]
 
 

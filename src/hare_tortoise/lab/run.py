@@ -62,10 +62,8 @@ def run_recipes(
     identities = _identities(wanted, data_root, engine)
     out.mkdir(parents=True, exist_ok=True)
     _write_index(out, recipes, plans, wanted, identities, margin=margin, command=command)
-    runs = [run_name(known) for known in identities]
-    results: list[Result | str] = [
-        store.result(*pair) or UNFINISHED for pair in zip(wanted, runs, strict=True)
-    ]
+    pairs = zip(wanted, map(run_name, identities), strict=True)
+    results: list[Result | str] = [store.result(*pair) or UNFINISHED for pair in pairs]
     missing = [index for index, result in enumerate(results) if isinstance(result, str)]
     tasks = [Task(wanted[i], identities[i], out, data_root, engine, checkpoint_every) for i in missing]
     samples = [_samples(plans[wanted[i].recipe.name][wanted[i].budget]) for i in missing]

@@ -120,7 +120,8 @@ class HareTortoise(Method):
 
         Args:
             skipped: a scalar on the device, not zero where the gradient scaler skipped the step: it does not
-                count then. Or a bool. None: the step was taken.
+                count then, and leaves the tortoise as it is (but for buffers that the forward has filled with
+                infinities, which are averaged). Or a bool. None: the step was taken.
         """
         refuse_while_lent(self.model, "a step")
         self._claim()

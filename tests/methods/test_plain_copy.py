@@ -276,6 +276,14 @@ def test_a_function_that_holds_something_else_is_kept() -> None:
     assert HareTortoise(model).tortoise(torch.ones(1, 3)).shape == (1, 2)
 
 
+def test_an_attribute_is_no_global() -> None:
+    model: Any = network()
+    names: dict[str, Any] = {"bias": model[0].bias}
+    exec("def scaled(layer): return layer.bias", names)
+    model.scaled = names["scaled"]
+    HareTortoise(model)
+
+
 def test_a_model_without_values_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0 \(Linear\) is on the meta device.*to_empty"):
         HareTortoise(network().to("meta"))

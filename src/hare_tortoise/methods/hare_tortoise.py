@@ -55,7 +55,7 @@ class HareTortoise(Method):
 
     Raises:
         ValueError: for a bad argument; for a model that cannot be copied; at the first step for a second
-            average of the same model outside a chain.
+            average of the same model outside a chain, or one of a part of it.
         RuntimeError: at a reset, if the tortoise is not finite (nothing is written then); no later than at a
             reset, a save or an evaluation, if layers were replaced or grown: call `rebind()`.
 

@@ -6,6 +6,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dis import get_instructions
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
@@ -111,7 +112,7 @@ def _holds(value: object, own: Collection[int], seen: set[int]) -> bool:
         return False
     seen.add(id(value))
     return any(
-        id(item) in own or id(getattr(item, "__self__", None)) in own or _holds(item, own, seen)
+        id(item.__self__ if isinstance(item, MethodType) else item) in own or _holds(item, own, seen)
         for reached in _reached(value)
         for item in (reached if isinstance(reached, list | tuple) else (reached,))
     )
@@ -125,8 +126,9 @@ def _reached(function: FunctionType) -> Iterator[object]:
             yield cell.cell_contents
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
-    for name in function.__code__.co_names:
-        yield function.__globals__.get(name)
+    for instruction in get_instructions(function):
+        if instruction.opname == "LOAD_GLOBAL":
+            yield function.__globals__.get(instruction.argval)
 
 
 def copied_hooks(hooks: dict[Any, Any], name: str) -> dict[Any, Any]:

@@ -33,12 +33,16 @@ if __name__ == "__main__":
     from tests.lab.small import to_kill
 
     run_recipes(
-        [to_kill()], out=Path(sys.argv[1]), workers=2, quiet=True, checkpoint_every=float(sys.argv[2])
+        [to_kill().replace(epochs=int(sys.argv[3]))],
+        out=Path(sys.argv[1]),
+        workers=2,
+        quiet=True,
+        checkpoint_every=float(sys.argv[2]),
     )
 """
 
 
-def command(out: Path, checkpoint_every: float = 0.05) -> subprocess.Popen[bytes]:
+def command(out: Path, checkpoint_every: float = 0.05, epochs: int = 20) -> subprocess.Popen[bytes]:
     script = out.parent / "command.py"
     script.write_text(SCRIPT)
     environment = {
@@ -47,7 +51,7 @@ def command(out: Path, checkpoint_every: float = 0.05) -> subprocess.Popen[bytes
         "PYTHONWARNINGS": "error",
     }
     return subprocess.Popen(
-        [sys.executable, str(script), str(out), str(checkpoint_every)],
+        [sys.executable, str(script), str(out), str(checkpoint_every), str(epochs)],
         env=environment,
         start_new_session=True,
     )

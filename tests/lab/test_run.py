@@ -269,7 +269,7 @@ def test_a_full_disk_leaves_what_is_finished(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_is_done_and_writes_checkpoints(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = command(out, checkpoint_every=1e9)
+    process = command(out, checkpoint_every=1e9, epochs=200)  # a trial then takes some seconds
     deadline = time.monotonic() + 60
     while not list(out.rglob("trial.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -284,7 +284,7 @@ def test_ctrl_c_keeps_what_is_done_and_writes_checkpoints(tmp_path: Path) -> Non
     for path in out.rglob("*.safetensors"):
         files.read_tensors(path)
     assert not list(out.rglob("*.part"))
-    assert command(out).wait(120) == 0
+    assert command(out, epochs=200).wait(200) == 0
 
 
 def test_two_commands_on_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:

@@ -27,11 +27,14 @@ ROOT = Path(__file__).parents[2]
 # A whole command in a process of its own: two workers, a checkpoint at every opportunity.
 SCRIPT = """
 if __name__ == "__main__":
+    import signal
     import sys
     from pathlib import Path
     from hare_tortoise.lab.run import run_recipes
     from tests.lab.small import to_kill
 
+    # what a shell starts in the background ignores Ctrl-C, and so would this
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     run_recipes(
         [to_kill().replace(epochs=int(sys.argv[3]))],
         out=Path(sys.argv[1]),

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .anchored import Anchored
 from .deployed import refuse_while_lent
 from .fresh import Fresh, check_drawable, check_fresh, draw_fresh
-from .method import Batches, Change, Loss, Method
+from .method import Batches, Change, Loss
 from .names import named_weights, unwrap, write
 from .sharding import reshard
-from .values import check_snapshot, loaded_snapshot, snapshot
+from .values import snapshot
 
 To = Literal["fresh", "initial"]
 
 
-class HeadReset(Method):
+class HeadReset(Anchored):
     """Reset the head at each arrival of data: `θ_head ← φ_head`, the rest stays as it is.
 
     `φ` is a fresh draw, or with `to="initial"` what the head was when the method was built (the official code of
@@ -93,20 +94,6 @@ class HeadReset(Method):
 
         apply(named_weights(self.model))
         self.changed(Change(apply))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state; the initial head is a part of it."""
-        return super().state_dict() | {"theta0": dict(self.theta0)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state, the initial head included."""
-        super().load_state_dict(state)
-        self.theta0 = loaded_snapshot(self.theta0, state["theta0"])
-
-    def check_state(self, state: Mapping[str, Any]) -> None:
-        """Raise a ValueError unless a saved state is of this method and model."""
-        super().check_state(state)
-        check_snapshot(self.theta0, state.get("theta0", {}))
 
     def _values(self) -> Mapping[str, Tensor]:
         if self.to == "initial":

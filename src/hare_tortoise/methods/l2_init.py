@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .method import Change, Method
+from .anchored import Anchored
+from .method import Change
 from .names import is_sharded, named_modules, named_weights
 from .sharding import reshard
-from .values import check_snapshot, loaded_snapshot, snapshot
+from .values import snapshot
 
 
-class L2Init(Method):
+class L2Init(Anchored):
     """Add to the loss `strength / 2 · Σ‖θ − θ0‖²`: the parameters are drawn to their initial values.
 
     The sum runs over the elements of all parameters that require a gradient, but for those of LayerNorm, which
@@ -77,20 +78,6 @@ class L2Init(Method):
         """Take the weights of a new network as the initial ones."""
         if change.whole:
             self.theta0 = snapshot(self.model, self._names())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state; `θ0` is a part of it."""
-        return super().state_dict() | {"theta0": dict(self.theta0)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state, `θ0` included."""
-        super().load_state_dict(state)
-        self.theta0 = loaded_snapshot(self.theta0, state["theta0"])
-
-    def check_state(self, state: Mapping[str, Any]) -> None:
-        """Raise a ValueError unless a saved state is of this method and model."""
-        super().check_state(state)
-        check_snapshot(self.theta0, state.get("theta0", {}))
 
     def _names(self) -> list[str]:
         """Canonical names of the floating parameters that are drawn back once they require a gradient."""

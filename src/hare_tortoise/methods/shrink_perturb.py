@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .anchored import Anchored
 from .deployed import refuse_while_lent
 from .fresh import Fresh, check_drawable, check_fresh, draw_fresh
-from .method import Batches, Change, Loss, Method
+from .method import Batches, Change, Loss
 from .names import local, named_weights
 from .sharding import reshard
-from .values import check_snapshot, loaded_snapshot, share, snapshot
+from .values import share, snapshot
 
 Noise = Literal["fresh", "initial"]
 
 
-class ShrinkPerturb(Method):
+class ShrinkPerturb(Anchored):
     """Shrink the weights and add noise at each arrival of data: `θ ← shrink·θ + perturb·φ`.
 
     `φ` are the weights of a freshly initialised network (Ash and Adams), so that each tensor has noise of its own
@@ -106,20 +107,6 @@ class ShrinkPerturb(Method):
 
         apply(named_weights(self.model))
         self.changed(Change(apply))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state; `θ0` is a part of it."""
-        return super().state_dict() | {"theta0": dict(self.theta0)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state, `θ0` included."""
-        super().load_state_dict(state)
-        self.theta0 = loaded_snapshot(self.theta0, state["theta0"])
-
-    def check_state(self, state: Mapping[str, Any]) -> None:
-        """Raise a ValueError unless a saved state is of this method and model."""
-        super().check_state(state)
-        check_snapshot(self.theta0, state.get("theta0", {}))
 
     def _noise(self) -> Mapping[str, Tensor]:
         if self.noise == "initial":

@@ -109,11 +109,12 @@ def test_the_picture_comes_first_and_the_rest_in_order(both: Any, tmp_path: Path
     order = [
         "Accuracy against cost",
         "The smallest cost that",
-        "All figures",
         "Over the stream",
         "Test accuracy",
+        "Training accuracy",
+        "All figures",
     ]
-    places = [text.index(f"<h3>{title}") for title in [*order, "Training accuracy"]]
+    places = [text.index(f"<h3>{title}") for title in order]
     places += [text.index("The recipe, and the values used"), text.index("Accuracy, average over the stream")]
     places.append(text.index("How this was made"))
     assert places == sorted(places)

@@ -118,9 +118,6 @@ def _section(
         _keys(comparison, looked),
         f'<div class="charts">{draw(pictures(comparison, looked))}</div>',
         _reach(comparison),
-        "<h3>All figures</h3>",
-        _results(comparison, looked),
-        _notes(comparison, warnings=False),
     ]
     if over_stream := curves(comparison, results, looked):
         parts += [
@@ -130,6 +127,7 @@ def _section(
         ]
     if measured := measures(comparison, results, looked):
         parts += ["<h3>Measures of plasticity</h3>", f'<div class="charts">{draw(measured)}</div>']
+    parts += ["<h3>All figures</h3>", _results(comparison, looked), _notes(comparison, warnings=False)]
     parts += [_recipe(recipe, values), "</section>"]
     return "\n".join(part for part in parts if part)
 

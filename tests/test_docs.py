@@ -70,10 +70,11 @@ def test_every_method_has_a_page() -> None:
     kinds = [getattr(methods, name) for name in methods.__all__]
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, methods.Method) and kind is not methods.Method:
-            page = f"methods/{kebab(kind.__name__)}.md"
+            name = kebab(kind.__module__.rpartition(".")[2])
+            page = f"methods/{name}.md"
             text = (DOCS / page).read_text(encoding="utf-8")
             assert page in navigation
-            assert kind.__name__ == "Chain" or f"`{kebab(kind.__name__)}`" in listed
+            assert kind.__name__ == "Chain" or f"`{name}`" in listed
             assert kind.__name__ == "Chain" or {"**Source.**", "**Cost.**", "**When to use it.**"} <= set(
                 re.findall(r"\*\*[^*]+\*\*", text)
             )

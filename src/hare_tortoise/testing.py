@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 
 from .methods import Method
-from .methods.randomness import seeded
+from .methods.support.randomness import seeded
 
 Build = Callable[[nn.Module, Optimizer], Method]
 _STEPS = 9
@@ -46,18 +46,20 @@ class Network(nn.Module):
 
 
 class TiedNetwork(nn.Module):
-    """A network without buffers whose two layers share their weight."""
+    """A network without buffers, two layers of which share their weight, with activations that are functions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Linear(6, 6)
         self.middle = nn.Linear(6, 6)
         self.middle.weight = self.body.weight
-        self.head = nn.Linear(6, 3)
+        self.last = nn.Linear(6, 5)
+        self.head = nn.Linear(5, 3)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Answer a batch."""
-        outputs: Tensor = self.head(torch.tanh(self.middle(torch.tanh(self.body(inputs)))))
+        features = torch.tanh(self.middle(torch.tanh(self.body(inputs))))
+        outputs: Tensor = self.head(torch.tanh(self.last(features)))
         return outputs
 
 

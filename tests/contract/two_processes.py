@@ -25,12 +25,13 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from hare_tortoise.methods import HareTortoise, Method
-from hare_tortoise.methods.names import local, named_weights
-from hare_tortoise.methods.randomness import seeded
-from hare_tortoise.methods.sharding import reshard
-from hare_tortoise.methods.values import whole
+from hare_tortoise.methods.support.names import local, named_weights
+from hare_tortoise.methods.support.randomness import seeded
+from hare_tortoise.methods.support.sharding import reshard
+from hare_tortoise.methods.support.values import whole
 from hare_tortoise.testing import Network, Run, batch
-from tests.contract.rows import ROWS, Row
+from tests.contract.row import Row
+from tests.contract.rows import ROWS
 
 STEPS = 6
 

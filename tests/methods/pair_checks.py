@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from hare_tortoise.methods import HareTortoise
-from hare_tortoise.methods.names import named_weights
+from hare_tortoise.methods.support.names import named_weights
 
 Build = Callable[..., HareTortoise]
 

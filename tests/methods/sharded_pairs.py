@@ -15,7 +15,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.optim import SGD, Optimizer
 
 from hare_tortoise.methods import HareTortoise
-from hare_tortoise.methods.names import is_sharded
+from hare_tortoise.methods.support.names import is_sharded
 
 SETTINGS: dict[str, Any] = {"decay": 0.75, "reset_every": 3}
 

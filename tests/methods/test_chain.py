@@ -23,7 +23,7 @@ from hare_tortoise.methods import (
     ShrinkPerturb,
     WarmStart,
 )
-from hare_tortoise.methods.names import named_weights
+from hare_tortoise.methods.support.names import named_weights
 from tests.methods.pair_checks import network, same, steps, values
 
 

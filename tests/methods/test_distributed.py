@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import SGD
 
 from hare_tortoise.methods import HareTortoise
-from hare_tortoise.methods.names import named_weights
+from hare_tortoise.methods.support.names import named_weights
 from tests.methods import sharded_pairs, two_processes
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ from torch import nn
 
 from hare_tortoise.methods import Change, FromScratch, Method
 from hare_tortoise.methods import from_scratch as module
-from hare_tortoise.methods.fresh import draw_fresh
-from hare_tortoise.methods.names import named_weights
+from hare_tortoise.methods.support.fresh import draw_fresh
+from hare_tortoise.methods.support.names import named_weights
 from hare_tortoise.testing import Network, Run
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from hare_tortoise.methods import EMA, Chain, HareTortoise, switch
-from hare_tortoise.methods.names import named_weights
+from hare_tortoise.methods.support.names import named_weights
 from tests.methods import pair_checks
 from tests.methods.pair_checks import HareSeen, closed_form, network, same, steps, values
 

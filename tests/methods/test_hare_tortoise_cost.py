@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hare_tortoise.methods import HareTortoise, power_law, warmup
-from hare_tortoise.methods.pairs import Group
+from hare_tortoise.methods.support.pairs import Group
 from tests.methods.pair_checks import network
 
 WAITS = ("_local_scalar_dense", "is_nonzero", "item", "nonzero", "equal")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hare_tortoise.methods import Change, HeadReset, Method
-from hare_tortoise.methods.names import named_weights
+from hare_tortoise.methods.support.names import named_weights
 from hare_tortoise.testing import Network, Run
 
 HEAD = {"head.weight", "head.bias"}

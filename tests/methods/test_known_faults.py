@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from hare_tortoise.methods import HareTortoise, average, hare_tortoise, plain_copy
-from hare_tortoise.methods.names import named_weights
-from hare_tortoise.methods.pairs import Group, Pairs
-from tests.methods import pair_checks, test_chain, test_plain_copy
+from hare_tortoise.methods import HareTortoise, hare_tortoise
+from hare_tortoise.methods.support import average, plain_copy
+from hare_tortoise.methods.support.names import named_weights
+from hare_tortoise.methods.support.pairs import Group, Pairs
+from tests.methods import pair_checks, test_chain
+from tests.methods.support import test_plain_copy
 
 
 class StartsByCopying(HareTortoise):

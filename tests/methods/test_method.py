@@ -13,7 +13,7 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import StepLR
 
 from hare_tortoise.methods import HareTortoise, Method
-from hare_tortoise.methods.names import named_weights, unwrap, write
+from hare_tortoise.methods.support.names import named_weights, unwrap, write
 from tests.methods.pair_checks import network
 
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from hare_tortoise.methods import OptimizerReset
 from hare_tortoise.methods import optimizer_reset as module
-from hare_tortoise.methods.optimizer_state import clear_state
+from hare_tortoise.methods.support.optimizer_state import clear_state
 
 KINDS: list[type[Optimizer]] = [
     kind

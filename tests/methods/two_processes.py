@@ -23,9 +23,10 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Adagrad, AdamW
 
-from hare_tortoise.methods import HareTortoise, average, deployed, method
-from hare_tortoise.methods.names import is_sharded, local, named_weights
-from hare_tortoise.methods.sharding import reshard
+from hare_tortoise.methods import HareTortoise, method
+from hare_tortoise.methods.support import average, deployed
+from hare_tortoise.methods.support.names import is_sharded, local, named_weights
+from hare_tortoise.methods.support.sharding import reshard
 from tests.methods.sharded_pairs import (
     SETTINGS,
     assert_same,

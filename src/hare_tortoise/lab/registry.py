@@ -27,7 +27,10 @@ def _exported(kind: type) -> dict[str, type]:
     return {kebab(item.__name__): item for item in classes if item not in (kind, Chain)}
 
 
-METHODS: Mapping[str, type[Method]] = _exported(Method)
+# a method is called what its file is called: ReDo in redo.py is redo
+METHODS: Mapping[str, type[Method]] = {
+    kebab(item.__module__.rpartition(".")[2]): item for item in _exported(Method).values()
+}
 
 # what the laboratory itself passes to a method
 GIVEN = ("self", "model", "optimizer", "fresh", "seed")

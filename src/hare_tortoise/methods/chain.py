@@ -9,9 +9,9 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .deployed import refuse_while_lent
 from .method import Batches, Loss, Method
-from .names import unwrap
+from .support.deployed import refuse_while_lent
+from .support.names import unwrap
 
 Averages = Literal["follow", "keep"]
 

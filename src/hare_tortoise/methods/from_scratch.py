@@ -8,11 +8,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .deployed import refuse_while_lent
-from .fresh import Fresh, check_drawable, draw_fresh
 from .method import Batches, Change, Loss, Method
-from .names import named_weights, write
-from .sharding import reshard
+from .support.deployed import refuse_while_lent
+from .support.fresh import Fresh, check_drawable, draw_fresh
+from .support.names import named_weights, write
+from .support.sharding import reshard
 
 
 class FromScratch(Method):

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .average import Average
-from .deployed import lent, refuse_while_lent
 from .method import Batches, Change, Loss, Method
-from .optimizer_state import clear_state
-from .pairs import Treatment
 from .schedules import Schedule, check_decay, check_interval, resumed, saved
-from .step_count import StepCount
+from .support.average import Average
+from .support.deployed import lent, refuse_while_lent
+from .support.optimizer_state import clear_state
+from .support.pairs import Treatment
+from .support.step_count import StepCount
 
 OptimizerState = Literal["keep", "reset"]
 

@@ -8,13 +8,13 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .anchored import Anchored
-from .deployed import refuse_while_lent
-from .fresh import Fresh, check_drawable, check_fresh, draw_fresh
 from .method import Batches, Change, Loss
-from .names import named_weights, unwrap, write
-from .sharding import reshard
-from .values import snapshot
+from .support.anchored import Anchored
+from .support.deployed import refuse_while_lent
+from .support.fresh import Fresh, check_drawable, check_fresh, draw_fresh
+from .support.names import named_weights, unwrap, write
+from .support.sharding import reshard
+from .support.values import snapshot
 
 To = Literal["fresh", "initial"]
 

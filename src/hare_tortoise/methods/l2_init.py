@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .anchored import Anchored
 from .method import Change
-from .names import is_sharded, named_modules, named_weights
-from .sharding import reshard
-from .values import snapshot
+from .support.anchored import Anchored
+from .support.names import is_sharded, named_modules, named_weights
+from .support.sharding import reshard
+from .support.values import snapshot
 
 
 class L2Init(Anchored):

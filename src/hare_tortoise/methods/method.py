@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .names import named_weights, unwrap
-from .sharding import reshard
+from .support.names import named_weights, unwrap
+from .support.sharding import reshard
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]

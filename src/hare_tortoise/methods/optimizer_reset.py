@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .method import Batches, Loss, Method
-from .optimizer_state import clear_state
+from .support.optimizer_state import clear_state
 
 
 class OptimizerReset(Method):

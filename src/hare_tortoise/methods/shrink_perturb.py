@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .anchored import Anchored
-from .deployed import refuse_while_lent
-from .fresh import Fresh, check_drawable, check_fresh, draw_fresh
 from .method import Batches, Change, Loss
-from .names import local, named_weights
-from .sharding import reshard
-from .values import share, snapshot
+from .support.anchored import Anchored
+from .support.deployed import refuse_while_lent
+from .support.fresh import Fresh, check_drawable, check_fresh, draw_fresh
+from .support.names import local, named_weights
+from .support.sharding import reshard
+from .support.values import share, snapshot
 
 Noise = Literal["fresh", "initial"]
 

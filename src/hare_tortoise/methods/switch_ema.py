@@ -8,8 +8,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from .hare_tortoise import HareTortoise
-from .pairs import Treatment
 from .schedules import Schedule
+from .support.pairs import Treatment
 
 
 class SwitchEMA(HareTortoise):

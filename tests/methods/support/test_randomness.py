@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from hare_tortoise.methods import randomness
-from hare_tortoise.methods.randomness import seeded
+from hare_tortoise.methods.support import randomness
+from hare_tortoise.methods.support.randomness import seeded
 
 
 def draws() -> tuple[float, ...]:

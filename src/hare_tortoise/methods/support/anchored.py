@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .method import Method
+from hare_tortoise.methods.method import Method
+
 from .values import check_snapshot, loaded_snapshot
 
 

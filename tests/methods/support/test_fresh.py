@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from hare_tortoise.methods import fresh as fresh_module
-from hare_tortoise.methods.fresh import draw_fresh
-from hare_tortoise.methods.names import named_weights
-from hare_tortoise.methods.randomness import seeded
+from hare_tortoise.methods.support import fresh as fresh_module
+from hare_tortoise.methods.support.fresh import draw_fresh
+from hare_tortoise.methods.support.names import named_weights
+from hare_tortoise.methods.support.randomness import seeded
 from hare_tortoise.testing import Network, TiedNetwork
 
 

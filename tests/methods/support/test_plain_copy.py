@@ -14,8 +14,8 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.nn.utils import parametrizations, prune
 
 from hare_tortoise.methods import HareTortoise
-from hare_tortoise.methods.names import named_weights, unwrap
-from hare_tortoise.methods.plain_copy import plain_copy
+from hare_tortoise.methods.support.names import named_weights, unwrap
+from hare_tortoise.methods.support.plain_copy import plain_copy
 from tests.methods.pair_checks import network, values
 
 

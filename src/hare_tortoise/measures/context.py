@@ -1,0 +1,53 @@
+"""What a measure is given: the network at one moment, the data it is measured on, and what both have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from hare_tortoise.methods import Loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """A network in eval mode and the data it is measured on; forwards are run once and shared by the measures.
+
+    It is used inside `undisturbed(model)`.
+
+    Args:
+        model: the network that is measured, without wrappers.
+        batches: pairs of inputs and targets on its device, at least one.
+        loss: of outputs and targets, a scalar.
+        trained: the network that is trained; None: it is `model`.
+        deployed: the network that a method deploys (the tortoise); None: there is none.
+        initial: the weights at the start by canonical name; empty if no measure asked for them.
+        head: name of the output layer, whose input are the features; None: the last Linear that is called.
+        memory: tensors that a measure leaves there for the next time, by a key that starts with its name.
+    """
+
+    model: nn.Module
+    batches: Sequence[tuple[Tensor, Tensor]]
+    loss: Loss = cross_entropy
+    trained: nn.Module | None = None
+    deployed: nn.Module | None = None
+    initial: Mapping[str, Tensor] = field(default_factory=dict)
+    head: str | None = None
+    memory: MutableMapping[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """All inputs, shape (samples, ...)."""
+        return torch.cat([inputs for inputs, _ in self.batches])
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """All targets, shape (samples, ...)."""
+        return torch.cat([targets for _, targets in self.batches])
+
+
+Take = Callable[[Context], "float | dict[str, float]"]

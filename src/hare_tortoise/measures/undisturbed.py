@@ -1,0 +1,200 @@
+"""Running a network to measure it without leaving a trace in its training, and refusing what has no one answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from hare_tortoise.methods.support.names import local, named_modules, unwrap, write
+from hare_tortoise.methods.support.randomness import seeded
+from hare_tortoise.methods.support.sharding import reshard
+
+_RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
+
+
+@contextmanager
+def undisturbed(model: nn.Module, *, seed: int = 0) -> Iterator[nn.Module]:
+    """Give the network inside its wrappers, in eval mode; afterwards nothing of the training has changed.
+
+    Bit for bit as before are then: the mode of each module, buffers and other attributes of modules (counters,
+    tensors, generators), `.grad` and `requires_grad` of each parameter, and the global random states (torch's,
+    Python's, NumPy's). Inside, `.grad` is None, gradients are on, autocast is off (a measure is computed in the dtype
+    of the weights), what was compiled runs eagerly, and the global generators start from `seed`.
+
+    The values of parameters are not guarded: a measure that trains does so on a copy. Take gradients by
+    `torch.autograd.grad`, because `backward()` would call an optimizer that is hooked to it.
+
+    Args:
+        model: any module, wrapped (DDP, `torch.compile`) or not; under FSDP2 every process must enter.
+        seed: of what is drawn inside.
+
+    Raises:
+        ValueError: a parameter is lazy or on the meta device, so that there is nothing to measure yet.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout())
+        >>> state = torch.get_rng_state()
+        >>> with undisturbed(model) as network:
+        ...     network.training, torch.rand(()).item() >= 0
+        (False, True)
+        >>> model.training, torch.equal(state, torch.get_rng_state())
+        (True, True)
+    """
+    network = unwrap(model)
+    reshard(network)
+    modules = [module for _, module in named_modules(network)]
+    parameters = _parameters(network)
+    devices = {local(tensor).device for tensor in (*parameters, *network.buffers())}
+    with ExitStack() as undo:
+        undo.enter_context(seeded(seed, devices))
+        for restore in [_kept(module) for module in modules]:
+            undo.callback(restore)
+        undo.callback(_restore_gradients, [(p, p.grad, p.requires_grad) for p in parameters])
+        undo.callback(reshard, network)
+        undo.enter_context(torch.inference_mode(False))
+        undo.enter_context(torch.enable_grad())
+        for kind in {device.type for device in devices}:
+            undo.enter_context(torch.autocast(kind, enabled=False))
+        # Where nothing has loaded the compiler, nothing is compiled, and loading it takes seconds.
+        if "torch._dynamo" in sys.modules:
+            undo.enter_context(torch.compiler.set_stance("force_eager"))
+        for parameter in parameters:
+            parameter.grad = None
+        # Not `eval()`: a module may override it to rewrite its weights, which is not undone bit for bit.
+        for module in modules:
+            module.training = False
+        yield network
+
+
+def refuse_train_mode(model: nn.Module) -> None:
+    """Raise a ValueError that names the layers if one would draw, or fill its statistics, in a forward.
+
+    Args:
+        model: any module. Dropout and RReLU, BatchNorm and InstanceNorm with statistics, and attention and
+            recurrent layers with dropout are known; others are found by `check_deterministic`.
+
+    Raises:
+        ValueError: one of them is in train mode.
+
+    Example:
+        >>> refuse_train_mode(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
+        Traceback (most recent call last):
+        ValueError: 1 (Dropout) is in train mode, ...
+        >>> refuse_train_mode(nn.Sequential(nn.Linear(2, 2), nn.Dropout()).eval())
+    """
+    found = [
+        f"{name or 'model'} ({type(module).__name__})"
+        for name, module in named_modules(model)
+        if module.training and _acts_in_training(module)
+    ]
+    if found:
+        raise ValueError(
+            f"{', '.join(found[:8])}{' …' if len(found) > 8 else ''} is in train mode, so that a forward would draw, "
+            "or fill statistics: call model.eval() first, or let a Probe take the measure"
+        )
+
+
+def check_deterministic(model: nn.Module, inputs: Tensor) -> None:
+    """Raise a ValueError unless the network answers the same inputs twice the same, as it is.
+
+    Two forwards are compared bit for bit (NaN equals NaN), with different random numbers at hand.
+
+    Args:
+        model: any module, in the mode in which it will be measured.
+        inputs: of any size; a small batch is enough.
+
+    Raises:
+        ValueError: a layer in train mode would draw or fill statistics; or the answers differ.
+
+    Example:
+        >>> check_deterministic(nn.Linear(2, 2), torch.ones(3, 2))
+    """
+    refuse_train_mode(model)
+    with undisturbed(model) as network, torch.no_grad():
+        first, second = network(inputs), network(inputs)
+    if not _same(first, second):
+        raise ValueError(
+            f"two forwards of the same inputs through the model ({type(unwrap(model)).__name__}) differ in eval mode, "
+            "expected one answer: turn off what draws at random in its forward"
+        )
+
+
+def _acts_in_training(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        return isinstance(module, nn.modules.batchnorm._BatchNorm) or module.track_running_stats
+    if isinstance(module, _RANDOM):
+        return getattr(module, "p", 1.0) > 0
+    return isinstance(module, nn.MultiheadAttention | nn.RNNBase) and module.dropout > 0
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, Tensor):
+        return first.shape == second.shape and bool(((first == second) | (first != first)).all())
+    if isinstance(first, dict):
+        return all(_same(value, second[key]) for key, value in first.items())
+    if isinstance(first, list | tuple):
+        return all(map(_same, first, second))
+    return True
+
+
+def _parameters(network: nn.Module) -> list[nn.Parameter]:
+    parameters = list(network.parameters())
+    for name, parameter in network.named_parameters():
+        if is_lazy(parameter) or parameter.is_meta:
+            raise ValueError(
+                f"{name} has no values yet (it is lazy, or on the meta device): run one batch through the model, or "
+                "load its weights, before it is measured"
+            )
+    return parameters
+
+
+def _kept(module: nn.Module) -> Callable[[], None]:
+    """Remember everything of a module but the values of its parameters; what is returned puts it back."""
+    attributes = dict(vars(module))
+    training = module.training
+    slots = [(place, dict(place)) for place in (module._parameters, module._buffers)]
+    tensors = [
+        (tensor, _version(tensor), tensor.detach().clone())
+        for tensor in (*module._buffers.values(), *attributes.values())
+        if isinstance(tensor, Tensor) and not isinstance(tensor, nn.Parameter)
+    ]
+    generators = [
+        (value, value.get_state()) for value in attributes.values() if isinstance(value, torch.Generator)
+    ]
+
+    def restore() -> None:
+        for name in vars(module).keys() - attributes.keys():
+            del vars(module)[name]
+        vars(module).update(attributes)
+        module.training = training
+        for place, content in slots:
+            if any(place.get(name) is not tensor for name, tensor in content.items()) or len(place) != len(
+                content
+            ):
+                place.clear()
+                place.update(content)
+        for tensor, version, value in tensors:
+            # Writing counts as a change, which a backward that waits for this tensor would refuse.
+            if version is None or tensor._version != version:
+                write(tensor, value)
+        for generator, state in generators:
+            generator.set_state(state)
+
+    return restore
+
+
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
+
+
+def _restore_gradients(kept: list[tuple[nn.Parameter, Tensor | None, bool]]) -> None:
+    for parameter, gradient, requires_grad in kept:
+        parameter.grad = gradient
+        if parameter.requires_grad != requires_grad:
+            parameter.requires_grad_(requires_grad)

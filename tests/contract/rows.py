@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract import rows_averages
+from tests.contract import rows_averages, rows_penalties
 from tests.contract.row import Row
 
-ROWS: list[Row] = [*rows_averages.ROWS]
+ROWS: list[Row] = [*rows_averages.ROWS, *rows_penalties.ROWS]

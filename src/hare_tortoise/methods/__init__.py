@@ -5,16 +5,22 @@ from .ema import EMA
 from .from_scratch import FromScratch
 from .hare_tortoise import HareTortoise
 from .head_reset import HeadReset
+from .l2 import L2
 from .l2_init import L2Init
 from .method import Batches, Change, Loss, Method
 from .optimizer_reset import OptimizerReset
+from .parseval import Parseval
 from .schedules import Schedule, geometric, horizon, karras, power_law, switch, warmup
 from .shrink_perturb import ShrinkPerturb
+from .spectral_decoupling import SpectralDecoupling
+from .spectral_regularization import SpectralRegularization
 from .switch_ema import SwitchEMA
 from .warm_start import WarmStart
+from .wasserstein_init import WassersteinInit
 
 __all__ = [
     "EMA",
+    "L2",
     "Batches",
     "Chain",
     "Change",
@@ -25,10 +31,14 @@ __all__ = [
     "Loss",
     "Method",
     "OptimizerReset",
+    "Parseval",
     "Schedule",
     "ShrinkPerturb",
+    "SpectralDecoupling",
+    "SpectralRegularization",
     "SwitchEMA",
     "WarmStart",
+    "WassersteinInit",
     "geometric",
     "horizon",
     "karras",

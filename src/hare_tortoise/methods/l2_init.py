@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +11,23 @@ from torch.optim import Optimizer
 
 from .method import Change
 from .support.anchored import Anchored
-from .support.names import is_sharded, named_modules, named_weights
-from .support.sharding import reshard
+from .support.penalties import check_strength, penalised_names, trained, whole_sum
 from .support.values import snapshot
+
+Distance = Literal["l2", "l1", "huber"]
+
+
+def _huber(shift: Tensor) -> Tensor:
+    size = shift.abs()
+    inner = size.clamp(max=1)
+    return inner * (size - inner / 2)
+
+
+_ELEMENTWISE: dict[Distance, Callable[[Tensor], Tensor]] = {
+    "l2": lambda shift: shift.square() / 2,
+    "l1": torch.abs,
+    "huber": _huber,
+}
 
 
 class L2Init(Anchored):
@@ -25,15 +38,20 @@ class L2Init(Anchored):
     chain that makes the network new (`FromScratch`) makes them new too. Add the term to the loss yourself:
     `loss = criterion(outputs, targets) + method.penalty(inputs, outputs, targets)`.
 
+    With another `distance` the term is `strength · Σ|θ − θ0|` (L1 Init) or `strength · Σ huber(θ − θ0)` (Huber
+    Init): `d² / 2` up to a distance of 1, `|d| − 1/2` beyond. The authors compare with both.
+
     Args:
         model: any network.
         optimizer: its optimizer(s); not touched.
         strength: of the pull, finite and at least 0. The authors sweep 1e-1 to 1e-5. 0 adds nothing.
+        distance: "l2", "l1" or "huber".
         layer_norm: draw LayerNorm's scale and offset back too.
         seed: not drawn from; every method takes one.
 
     Raises:
-        ValueError: for a strength that is negative or not finite, and for a state of another model.
+        ValueError: for a strength that is negative or not finite, another word for the distance, and a state of
+            another model.
         RuntimeError: at `penalty`, if parameters were added, removed or resized meanwhile.
 
     References:
@@ -54,15 +72,16 @@ class L2Init(Anchored):
         optimizer: Optimizer | Sequence[Optimizer] | None = None,
         *,
         strength: float = 1e-3,
+        distance: Distance = "l2",
         layer_norm: bool = False,
         seed: int = 0,
     ) -> None:
-        if not (math.isfinite(strength) and strength >= 0):
-            raise ValueError(
-                f"strength is {strength}, expected a finite number of at least 0; 1e-5 to 1e-1 are usual"
-            )
+        check_strength(strength, "1e-5 to 1e-1")
+        if distance not in get_args(Distance):
+            raise ValueError(f'distance is {distance!r}, expected "l2", "l1" or "huber"')
         super().__init__(model, optimizer, seed=seed)
         self.strength = strength
+        self.distance: Distance = distance
         self.layer_norm = layer_norm
         self.theta0 = snapshot(model, self._names())
 
@@ -70,9 +89,10 @@ class L2Init(Anchored):
         """Return `strength / 2 · Σ‖θ − θ0‖²`, a scalar, differentiable in the parameters."""
         total = outputs.new_zeros(())
         if self.strength:
+            elementwise = _ELEMENTWISE[self.distance]
             for theta, theta0 in self._pairs():
-                total = total + _whole_sum((theta - theta0).square()).to(total.device)
-        return self.strength / 2 * total
+                total = total + whole_sum(elementwise(theta - theta0)).to(total.device)
+        return self.strength * total
 
     def weights_changed(self, change: Change) -> None:
         """Take the weights of a new network as the initial ones."""
@@ -81,37 +101,13 @@ class L2Init(Anchored):
 
     def _names(self) -> list[str]:
         """Canonical names of the floating parameters that are drawn back once they require a gradient."""
-        left_out = {
-            id(parameter)
-            for _, module in named_modules(self.model)
-            if isinstance(module, nn.LayerNorm) and not self.layer_norm
-            for parameter in module.parameters()
-        }
-        reshard(self.model)
-        return [
-            name
-            for name, tensor in named_weights(self.model).items()
-            if isinstance(tensor, nn.Parameter) and tensor.is_floating_point() and id(tensor) not in left_out
-        ]
+        return penalised_names(self.model, layer_norm=self.layer_norm)
 
     def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each parameter that requires a gradient with its initial value, at least in float32."""
-        reshard(self.model)
-        weights = named_weights(self.model)
-        for name, theta0 in self.theta0.items():
-            theta = weights.get(name)
-            if theta is None or theta.shape != theta0.shape:
-                raise RuntimeError(
-                    f"{name} is not in the model any more, or has another shape than its initial value; "
-                    "build a new L2Init after changing the network"
-                )
-            if theta.requires_grad:
-                if theta0.device != theta.device:
-                    theta0 = self.theta0[name] = theta0.to(theta.device)
-                yield theta.to(torch.promote_types(theta.dtype, torch.float32)), theta0
-
-
-def _whole_sum(values: Tensor) -> Tensor:
-    """Sum over all processes; the gradient of a shard is that of its own part."""
-    total = values.sum()
-    return cast(Any, total).full_tensor() if is_sharded(total) else total
+        shapes = {name: tensor.shape for name, tensor in self.theta0.items()}
+        for name, theta in trained(self.model, shapes):
+            theta0 = self.theta0[name]
+            if theta0.device != theta.device:
+                theta0 = self.theta0[name] = theta0.to(theta.device)
+            yield theta, theta0

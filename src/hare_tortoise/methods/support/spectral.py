@@ -37,6 +37,17 @@ def matrix_names(model: nn.Module) -> dict[str, int]:
     return found
 
 
+def checked_matrix_names(model: nn.Module) -> dict[str, int]:
+    """Return what `matrix_names` returns, or raise a ValueError where there are none."""
+    found = matrix_names(model)
+    if not found:
+        raise ValueError(
+            f"model ({type(model).__name__}) has no weight matrices, expected parameters called weight with two "
+            "or more dimensions (of linear, convolutional, recurrent or attention layers)"
+        )
+    return found
+
+
 def as_matrix(weight: Tensor, outputs: int = 0) -> Tensor:
     """View a weight as a matrix of shape (outputs, inputs · kernel), at least in float32.
 
@@ -59,7 +70,7 @@ class PowerIteration:
     Args:
         model: read at each call, whatever wraps it.
         generator: the vectors are drawn from it, once; equal generators give equal vectors.
-        names: of the weights, among those of `matrix_names`; None: all of them.
+        names: of the weights, of those that `matrix_names` gives; None: all of them.
 
     Raises:
         ValueError: the model has none of them.
@@ -75,13 +86,8 @@ class PowerIteration:
         self, model: nn.Module, generator: torch.Generator, names: Iterable[str] | None = None
     ) -> None:
         self.model = model
-        found = matrix_names(model)
-        self.outputs = found if names is None else {name: found[name] for name in names if name in found}
-        if not self.outputs:
-            raise ValueError(
-                f"model ({type(model).__name__}) has no weight matrices, expected parameters called weight with two "
-                "or more dimensions (of linear, convolutional, recurrent or attention layers)"
-            )
+        found = checked_matrix_names(model)
+        self.outputs = found if names is None else {name: found[name] for name in names}
         reshard(model)
         weights = named_weights(model)
         self.u: dict[str, Tensor] = {}
@@ -116,11 +122,16 @@ class PowerIteration:
         """Iterate as often as at the start, after the weights were changed by something else than a step."""
         self.advance(_START)
 
-    def sigmas(self) -> dict[str, Tensor]:
-        """Return `σ = uᵀ W v` of each weight, scalars that are differentiable in the weights."""
+    def sigmas(self, *, trained_only: bool = False) -> dict[str, Tensor]:
+        """Return `σ = uᵀ W v` of each weight, scalars that are differentiable in the weights.
+
+        Args:
+            trained_only: leave out the weights that require no gradient.
+        """
         return {
             name: torch.dot(self.u[name], _times(matrix, self.v[name]))
             for name, matrix in self._matrices().items()
+            if not trained_only or matrix.requires_grad
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -169,13 +180,15 @@ class PowerIteration:
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
     """Return `matrix · vector`, whole on every process."""
-    if not is_sharded(matrix):
-        return matrix @ vector
-    from torch.distributed.tensor import DTensor, Replicate
+    # Autocast would multiply in half precision, in which σ is known to two digits.
+    with torch.autocast(matrix.device.type, enabled=False):
+        if not is_sharded(matrix):
+            return matrix @ vector
+        from torch.distributed.tensor import DTensor, Replicate
 
-    mesh = cast(Any, matrix).device_mesh
-    everywhere = DTensor.from_local(vector, mesh, [Replicate()] * mesh.ndim, run_check=False)
-    return cast(Tensor, cast(Any, matrix @ everywhere).full_tensor())
+        mesh = cast(Any, matrix).device_mesh
+        everywhere = DTensor.from_local(vector, mesh, [Replicate()] * mesh.ndim, run_check=False)
+        return cast(Tensor, cast(Any, matrix @ everywhere).full_tensor())
 
 
 def _direction(vector: Tensor, otherwise: Tensor) -> Tensor:

@@ -158,7 +158,8 @@ def _kept(module: nn.Module) -> Callable[[], None]:
     """Remember everything of a module but the values of its parameters; what is returned puts it back."""
     attributes = dict(vars(module))
     training = module.training
-    slots = [(place, dict(place)) for place in (module._parameters, module._buffers)]
+    places: list[dict[str, Any]] = [module._parameters, module._buffers]
+    slots = [(place, dict(place)) for place in places]
     tensors = [
         (tensor, _version(tensor), tensor.detach().clone())
         for tensor in (*module._buffers.values(), *attributes.values())

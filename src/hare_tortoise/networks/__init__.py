@@ -1,7 +1,8 @@
 """The networks of the papers: functions from an input shape and a number of outputs to a module.
 
 Each has a submodule `head`, the last layer or layers, and draws its weights from torch's global generator, so
-that `torch.manual_seed` fixes them. Every parameter belongs to a module with a `reset_parameters`.
+that `torch.manual_seed` fixes them. Every parameter belongs to a module with a `reset_parameters`. The transforms give
+a network, one of these or any other, other activations, or a LayerNorm before each.
 """
 
 from __future__ import annotations
@@ -10,8 +11,16 @@ from collections.abc import Callable
 
 from torch import nn
 
+from hare_tortoise.networks.aid import AID as AID
+from hare_tortoise.networks.aid import aid as aid
+from hare_tortoise.networks.crelu import CReLU as CReLU
+from hare_tortoise.networks.crelu import crelu as crelu
+from hare_tortoise.networks.fourier import Fourier as Fourier
+from hare_tortoise.networks.fourier import fourier as fourier
+from hare_tortoise.networks.layer_norm import layer_norm as layer_norm
 from hare_tortoise.networks.mlp import mlp as mlp
 from hare_tortoise.networks.resnet import resnet18 as resnet18
+from hare_tortoise.networks.transforms import TRANSFORMS as TRANSFORMS
 from hare_tortoise.networks.vgg import vgg16 as vgg16
 from hare_tortoise.networks.vit import vit_tiny as vit_tiny
 
@@ -22,4 +31,18 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "vit-tiny": vit_tiny,
 }
 
-__all__ = ["NETWORKS", "mlp", "resnet18", "vgg16", "vit_tiny"]
+__all__ = [
+    "AID",
+    "NETWORKS",
+    "TRANSFORMS",
+    "CReLU",
+    "Fourier",
+    "aid",
+    "crelu",
+    "fourier",
+    "layer_norm",
+    "mlp",
+    "resnet18",
+    "vgg16",
+    "vit_tiny",
+]

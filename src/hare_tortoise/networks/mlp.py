@@ -8,6 +8,7 @@ from math import prod
 from torch import Tensor, nn
 
 from hare_tortoise.networks.layers import check_count, check_counts
+from hare_tortoise.networks.transforms import ActivationName, with_options
 
 
 class MLP(nn.Module):
@@ -32,7 +33,13 @@ class MLP(nn.Module):
 
 
 def mlp(
-    input_shape: Sequence[int], outputs: int, *, hidden: Sequence[int] = (256, 256), batch_norm: bool = False
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    hidden: Sequence[int] = (256, 256),
+    batch_norm: bool = False,
+    activation: ActivationName | None = None,
+    layer_norm: bool = False,
 ) -> MLP:
     """Multilayer perceptron with ReLU, and BatchNorm if wanted.
 
@@ -45,12 +52,16 @@ def mlp(
         hidden: width of each hidden layer, each at least 1; empty for a linear model.
         batch_norm: whether BatchNorm stands between each hidden Linear and its ReLU. It needs batches of at
             least two in training.
+        activation: "crelu", "fourier" or "aid" in the place of every ReLU, with their default settings (the transforms
+            of the same names take others); None: ReLU.
+        layer_norm: whether a LayerNorm stands before every activation, as the transform `layer_norm` puts it.
 
     Returns:
         A module from (batch, *input_shape) to (batch, outputs).
 
     Raises:
-        ValueError: if a size is not an integer of at least 1, or `batch_norm` would norm no layer.
+        ValueError: if a size is not an integer of at least 1, `batch_norm`, `activation` or
+            `layer_norm` would change no layer, or there is no such activation.
 
     Example:
         >>> import torch
@@ -64,4 +75,5 @@ def mlp(
     widths = check_counts("hidden", hidden)
     if batch_norm and not widths:
         raise ValueError("batch_norm is True and hidden is (): it norms nothing. Give hidden layers")
-    return MLP(prod(shape), widths, check_count("outputs", outputs), batch_norm)
+    network = MLP(prod(shape), widths, check_count("outputs", outputs), batch_norm)
+    return with_options(network, activation, layer_norm)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from hare_tortoise.networks.layers import check_count, check_counts, check_image, dense_head
+from hare_tortoise.networks.transforms import ActivationName, with_options
 
 
 def _conv_norm(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
@@ -53,7 +54,14 @@ class ResNet18(nn.Module):
         return outputs
 
 
-def resnet18(input_shape: Sequence[int], outputs: int, *, head_hidden: Sequence[int] = ()) -> ResNet18:
+def resnet18(
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    head_hidden: Sequence[int] = (),
+    activation: ActivationName | None = None,
+    layer_norm: bool = False,
+) -> ResNet18:
     """ResNet-18 with the stem for small images (3×3, no max-pool) and BatchNorm.
 
     11,173,962 parameters in 62 tensors at 3 channels and 10 outputs. The paper's network for CIFAR-10 has a
@@ -64,12 +72,17 @@ def resnet18(input_shape: Sequence[int], outputs: int, *, head_hidden: Sequence[
         input_shape: (channels, height, width), each at least 1.
         outputs: number of outputs, at least 1.
         head_hidden: widths of the hidden layers (Linear, ReLU) of the head, each at least 1.
+        activation: "crelu", "fourier" or "aid" in the place of every ReLU, with their default settings (the transforms
+            of the same names take others); None: ReLU. CReLU and Fourier leave 5 of the
+            17, behind sums without a projection, and warn of it.
+        layer_norm: whether a LayerNorm stands before every activation, as the transform `layer_norm` puts it.
 
     Returns:
         A module from (batch, channels, height, width) to (batch, outputs).
 
     Raises:
-        ValueError: if a size is not an integer of at least 1, or `input_shape` is not an image's.
+        ValueError: if a size is not an integer of at least 1, `input_shape` is not an image's, or there
+            is no such activation.
 
     Example:
         >>> network = resnet18((3, 32, 32), 10, head_hidden=(512,))
@@ -77,4 +90,5 @@ def resnet18(input_shape: Sequence[int], outputs: int, *, head_hidden: Sequence[
         11436618
     """
     channels, _, _ = check_image("resnet18", input_shape)
-    return ResNet18(channels, check_count("outputs", outputs), check_counts("head_hidden", head_hidden))
+    network = ResNet18(channels, check_count("outputs", outputs), check_counts("head_hidden", head_hidden))
+    return with_options(network, activation, layer_norm)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from hare_tortoise.networks.layers import check_count, check_counts, check_image, dense_head
+from hare_tortoise.networks.transforms import ActivationName, with_options
 
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -35,7 +36,14 @@ class VGG16(nn.Module):
         return outputs
 
 
-def vgg16(input_shape: Sequence[int], outputs: int, *, head_hidden: Sequence[int] = (1024, 1024)) -> VGG16:
+def vgg16(
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    head_hidden: Sequence[int] = (1024, 1024),
+    activation: ActivationName | None = None,
+    layer_norm: bool = False,
+) -> VGG16:
     """VGG-16 with BatchNorm and a dense head.
 
     Thirteen 3×3 convolutions with bias, BatchNorm and ReLU in five stages, each ended by a 2×2 max-pool; the
@@ -46,12 +54,16 @@ def vgg16(input_shape: Sequence[int], outputs: int, *, head_hidden: Sequence[int
         input_shape: (channels, height, width); height and width at least 32.
         outputs: number of outputs, at least 1.
         head_hidden: widths of the hidden layers (Linear, ReLU) of the head, each at least 1; may be empty.
+        activation: "crelu", "fourier" or "aid" in the place of every ReLU, with their default settings (the transforms
+            of the same names take others); None: ReLU.
+        layer_norm: whether a LayerNorm stands before every activation, as the transform `layer_norm` puts it.
 
     Returns:
         A module from (batch, channels, height, width) to (batch, outputs).
 
     Raises:
-        ValueError: if a size is not an integer of at least 1, or `input_shape` is no image of at least 32×32.
+        ValueError: if a size is not an integer of at least 1, `input_shape` is no image of at least 32×32,
+            or there is no such activation.
 
     Example:
         >>> import torch
@@ -65,4 +77,5 @@ def vgg16(input_shape: Sequence[int], outputs: int, *, head_hidden: Sequence[int
             f"input_shape is {shape}; vgg16 halves the image five times and needs at least 32×32. "
             "Enlarge or pad the images, or use resnet18"
         )
-    return VGG16(shape, check_count("outputs", outputs), check_counts("head_hidden", head_hidden))
+    network = VGG16(shape, check_count("outputs", outputs), check_counts("head_hidden", head_hidden))
+    return with_options(network, activation, layer_norm)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from hare_tortoise.networks.layers import check_count, check_image
+from hare_tortoise.networks.transforms import ActivationName, with_options
 
 
 class Patches(nn.Module):
@@ -128,7 +129,13 @@ class VisionTransformer(nn.Module):
 
 
 def vit_tiny(
-    input_shape: Sequence[int], outputs: int, *, patch: int = 4, dropout: float = 0.1
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    patch: int = 4,
+    dropout: float = 0.1,
+    activation: ActivationName | None = None,
+    layer_norm: bool = False,
 ) -> VisionTransformer:
     """Vision transformer of the Tiny size (width 192, 3 heads, 12 blocks) with a class token.
 
@@ -142,13 +149,16 @@ def vit_tiny(
         outputs: number of outputs, at least 1.
         patch: side of a patch in pixels, at least 1.
         dropout: share dropped of the embedding, the attention weights and each sublayer's output, in [0, 1).
+        activation: "crelu", "fourier" or "aid" in the place of every GELU, with their default settings (the transforms
+            of the same names take others); None: GELU.
+        layer_norm: whether a LayerNorm stands before every activation, as the transform `layer_norm` puts it.
 
     Returns:
         A module from (batch, channels, height, width) to (batch, outputs).
 
     Raises:
-        ValueError: if a size is not an integer of at least 1, the image is not a multiple of the patch, or
-            `dropout` lies outside [0, 1).
+        ValueError: if a size is not an integer of at least 1, the image is not a multiple of the patch,
+            `dropout` lies outside [0, 1), or there is no such activation.
 
     Example:
         >>> import torch
@@ -165,6 +175,7 @@ def vit_tiny(
     if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout!r}; it must be a number in [0, 1)")
     check_count("outputs", outputs)
-    return VisionTransformer(
+    network = VisionTransformer(
         shape, outputs, patch=patch, dim=192, heads=3, depth=12, hidden=768, dropout=float(dropout)
     )
+    return with_options(network, activation, layer_norm)

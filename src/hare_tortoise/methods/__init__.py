@@ -8,15 +8,21 @@ from .head_reset import HeadReset
 from .l2 import L2
 from .l2_init import L2Init
 from .method import Batches, Change, Loss, Method
+from .normalize_and_project import NormalizeAndProject
 from .optimizer_reset import OptimizerReset
 from .parseval import Parseval
 from .schedules import Schedule, geometric, horizon, karras, power_law, switch, warmup
+from .self_distillation import SelfDistillation
 from .shrink_perturb import ShrinkPerturb
+from .soft_shrink_perturb import SoftShrinkPerturb
+from .soft_weight_rescaling import SoftWeightRescaling
 from .spectral_decoupling import SpectralDecoupling
+from .spectral_normalization import SpectralNormalization
 from .spectral_regularization import SpectralRegularization
 from .switch_ema import SwitchEMA
 from .warm_start import WarmStart
 from .wasserstein_init import WassersteinInit
+from .weight_clipping import WeightClipping
 
 __all__ = [
     "EMA",
@@ -30,15 +36,21 @@ __all__ = [
     "L2Init",
     "Loss",
     "Method",
+    "NormalizeAndProject",
     "OptimizerReset",
     "Parseval",
     "Schedule",
+    "SelfDistillation",
     "ShrinkPerturb",
+    "SoftShrinkPerturb",
+    "SoftWeightRescaling",
     "SpectralDecoupling",
+    "SpectralNormalization",
     "SpectralRegularization",
     "SwitchEMA",
     "WarmStart",
     "WassersteinInit",
+    "WeightClipping",
     "geometric",
     "horizon",
     "karras",

@@ -1,0 +1,208 @@
+"""Following the channels of a network through one forward: which functions are called, on what, in which module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from .names import named_modules, named_weights
+from .unit_marks import Followed, Ledger, Lost, Mark, reasons_of
+from .unit_types import Origin, Tap
+
+
+@dataclass
+class Call:
+    """A call of a torch function while the network runs; `shape` is that of the first argument before the call."""
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    shape: tuple[int, ...]
+    marks: list[Mark]
+    inputs: list[Tensor]
+    result: Any = None
+
+    def get(self, position: int, keyword: str, default: Any = None) -> Any:
+        """An argument by position or keyword."""
+        return self.args[position] if len(self.args) > position else self.kwargs.get(keyword, default)
+
+    @property
+    def first(self) -> Any:
+        """The first argument."""
+        return self.args[0] if self.args else self.kwargs.get("input")
+
+
+Handler = Callable[["Tracer", Call], Mark | None]
+
+
+class Tracer(TorchFunctionMode):
+    """Marks each tensor that holds units, and writes down in a ledger what belongs to them.
+
+    Args:
+        network: without wrappers; run it once inside `with tracer:`, in eval mode and without gradients.
+        keep: whether the tensors behind nonlinearities are kept, in `kept`, by the layer that produced them.
+    """
+
+    def __init__(self, network: nn.Module, handlers: Mapping[str, Handler], keep: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.handlers = handlers
+        self.ledger = Ledger()
+        self.kept: dict[str, tuple[Tensor, int]] | None = {} if keep else None
+        self._marks: Any = WeakTensorKeyDictionary()
+        self._running: list[tuple[str, nn.Module]] = []
+        self._calls: dict[str, int] = {}
+        self._names: dict[int, tuple[str, Tensor]] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Tracer:
+        for name, module in named_modules(self.network):
+            self._handles.append(
+                module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True)
+            )
+            self._handles.append(module.register_forward_hook(partial(self._leave, name)))
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        for handle in self._handles:
+            handle.remove()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run a function and mark what it gives."""
+        kwargs = kwargs or {}
+        inputs = list(tensors_in((args, kwargs)))
+        shape = tuple(inputs[0].shape) if inputs else ()
+        marks = [found for tensor in inputs if (found := self.mark_of(tensor)) is not None]
+        call = Call(_name(func), func, args, kwargs, shape, marks, inputs)
+        call.result = func(*args, **kwargs)
+        self._follow(call)
+        return call.result
+
+    def _follow(self, call: Call) -> None:
+        outputs = list(tensors_in(call.result))
+        if not outputs and call.name != "setitem":
+            return
+        handler = self.handlers.get(call.name)
+        mark = self.unknown(call) if handler is None else handler(self, call)
+        for tensor in outputs or call.inputs[:1]:
+            self.mark(tensor, mark)
+
+    def unknown(self, call: Call, why: str | None = None) -> Lost | None:
+        """What comes out of a function that is not followed."""
+        for tensor in call.inputs:
+            if (name := self.name_of(tensor)) is not None:
+                self.ledger.used.setdefault(name, call.name)
+        if not call.marks:
+            return None
+        reason = why or f"goes through {call.name}, which is not followed"
+        reasons: dict[int, str] = {}
+        for mark in call.marks:
+            reasons |= {node: told for node, told in reasons_of(mark, reason).items() if node not in reasons}
+        same = isinstance(call.result, Tensor) and call.result.ndim == len(call.shape)
+        return Lost(reasons, call.marks[0].dim if same else None)
+
+    def mark_of(self, value: object) -> Mark | None:
+        """What is known of a tensor, if anything."""
+        return cast(Mark | None, self._marks.get(value)) if isinstance(value, Tensor) else None
+
+    def mark(self, tensor: Tensor, mark: Mark | None) -> None:
+        """Write down what is known of a tensor."""
+        if mark is not None:
+            self._marks[tensor] = mark
+        else:
+            self._marks.pop(tensor, None)
+
+    def name_of(self, tensor: object) -> str | None:
+        """The canonical name of a parameter or buffer; None: the tensor is none."""
+        if not isinstance(tensor, Tensor) or self.mark_of(tensor) is not None:
+            return None
+        known = self._names.get(id(tensor))
+        if known is None and isinstance(tensor, nn.Parameter):
+            # Under FSDP2 other tensors stand in the modules while they run.
+            self._names = {id(own): (name, own) for name, own in named_weights(self.network).items()}
+            known = self._names.get(id(tensor))
+        return None if known is None or known[1] is not tensor else known[0]
+
+    def layer_of(self, weight: str | None, tensor: Tensor | None) -> str:
+        """What to call the layer that is running: its module, or its weight if the module has others."""
+        name, module = self._running[-1]
+        own = module._parameters.get("weight")
+        if name and (weight is None or own is tensor):
+            return name
+        return weight.removesuffix(".weight") if weight else name or type(module).__name__
+
+    def keep(self, call: Call, layer: str, dim: int) -> None:
+        """Keep what comes out of a nonlinearity."""
+        if self.kept is not None:
+            name, number = layer, 2
+            while name in self.kept:
+                name, number = f"{layer}#{number}", number + 1
+            # Others may write into the result.
+            self.kept[name] = (call.result.clone(), dim)
+
+    def output(self, value: object) -> None:
+        """Take note of what the network gave: those units are not inner ones."""
+        for tensor in tensors_in(value):
+            mark = self.mark_of(tensor)
+            if mark is not None:
+                self.ledger.outputs.update(reasons_of(mark, ""))
+                self.ledger.block([mark], "reaches the output of the network")
+
+    def _enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        call = self._calls.get(name, 0)
+        self._calls[name] = call + 1
+        self._running.append((name, module))
+        for position, value in (*enumerate(args), *kwargs.items()):
+            self._see(value, Tap(name, call, True, position, 0))
+
+    def _leave(self, name: str, module: nn.Module, _args: Any, result: Any) -> None:
+        self._running.pop()
+        call = self._calls[name] - 1
+        if isinstance(result, tuple | list):
+            for position, value in enumerate(result):
+                self._see(value, Tap(name, call, False, position, 0))
+        else:
+            self._see(result, Tap(name, call, False, None, 0))
+
+    def _see(self, value: object, tap: Tap) -> None:
+        mark = self.mark_of(value)
+        if not isinstance(mark, Followed) or not isinstance(value, Tensor):
+            return
+        tap = replace(tap, dim=mark.dim, repeat=mark.repeat)
+        if not tap.given:
+            self.mark(value, replace(mark, seen=tap))
+        if mark.origin is not None:
+            mark.origin.offer((0 if not tap.given else 1) if mark.exact else 3, tap)
+
+
+def tensors_in(value: object) -> Iterator[Tensor]:
+    """The tensors in nested containers."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for item in value:
+            yield from tensors_in(item)
+    elif hasattr(value, "__dataclass_fields__"):
+        yield from tensors_in(vars(value))
+
+
+def _name(function: Any) -> str:
+    """`add` for `torch.add`, `Tensor.add_`, `Tensor.__add__`; for a property of tensors its name."""
+    name = str(getattr(function, "__name__", function))
+    if name == "__get__":
+        name = str(getattr(function.__self__, "__name__", name))
+    return name.strip("_")

@@ -136,7 +136,9 @@ def sharded(row: Row, rank: int) -> None:
         model.train()
         runs.append(weights(train(start(row, model), offset=0, again=row if shard else None)))
     for name, value in runs[0].items():
-        torch.testing.assert_close(runs[1][name], value, rtol=1e-5, atol=1e-6, msg=f"{name} differs")
+        # The gradient of a bias before BatchNorm is rounding error, which AdamW makes whole steps of.
+        atol = 0.1 if name.endswith(("body.0.bias", "body.1.running_mean")) else 1e-6
+        torch.testing.assert_close(runs[1][name], value, rtol=1e-5, atol=atol, msg=f"{name} differs")
 
 
 def through_file(state: dict[str, Any]) -> Any:

@@ -15,17 +15,19 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @torch.no_grad()
 def frobenius_norms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `‖W‖_F` of each tensor, scalars on its device, at least in float32.
+    """Return `‖W‖_F` of each tensor, scalars on its device, in float64 (float32 where there is none, on MPS).
 
     Of a shard it is the norm of the whole tensor: all processes must call it, with the same names in the same
-    order, and get the same numbers. Nothing waits for the device.
+    order. Summed in float64, the parts give what the whole gives, once it is rounded to float32. Nothing waits for
+    the device.
 
     >>> frobenius_norms({"weight": torch.tensor([[3.0, 4.0]], dtype=torch.bfloat16)})
-    {'weight': tensor(5.)}
+    {'weight': tensor(5., dtype=torch.float64)}
     """
     groups: dict[torch.dtype, list[str]] = {}
     for name, tensor in tensors.items():
-        groups.setdefault(torch.promote_types(tensor.dtype, torch.float32), []).append(name)
+        dtype = torch.float32 if tensor.device.type == "mps" else torch.float64
+        groups.setdefault(dtype, []).append(name)
     norms: dict[str, Tensor] = {}
     for dtype, names in groups.items():
         found = torch._foreach_norm([local(tensors[name]).detach() for name in names], 2, dtype=dtype)
@@ -83,7 +85,7 @@ def scale(tensors: Iterable[Tensor], factors: Iterable[Tensor]) -> None:
         part = local(tensor).detach()
         if part.dtype in _HALF:
             # The factor itself, rounded to half precision, may be 1.
-            part.copy_(part.to(factor.dtype) * factor)
+            part.copy_(part.float() * factor.float())
         else:
             whole.append(part)
             by.append(factor.to(part.dtype))

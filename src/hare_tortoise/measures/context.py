@@ -12,6 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from hare_tortoise.methods import Loss
 
+from .features import forward
+from .rank import singular_values
+from .units import Activity, over_batches
+
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -48,6 +52,30 @@ class Context:
     def targets(self) -> Tensor:
         """All targets, shape (samples, ...)."""
         return torch.cat([targets for _, targets in self.batches])
+
+    @property
+    def outputs(self) -> Tensor:
+        """What the network answers to all inputs, shape (samples, ...), without gradient."""
+        return self._forward[0]
+
+    @property
+    def features(self) -> Tensor:
+        """What its output layer is given, shape (samples, features)."""
+        return self._forward[1]
+
+    @cached_property
+    def singular_values(self) -> Tensor:
+        """Those of the features, in descending order."""
+        return singular_values(self.features)
+
+    @cached_property
+    def activity(self) -> dict[str, Activity]:
+        """What each hidden layer did, by name."""
+        return over_batches(self.model, [inputs for inputs, _ in self.batches])
+
+    @cached_property
+    def _forward(self) -> tuple[Tensor, Tensor]:
+        return forward(self.model, [inputs for inputs, _ in self.batches], self.head)
 
 
 Take = Callable[[Context], "float | dict[str, float]"]

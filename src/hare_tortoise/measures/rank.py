@@ -10,6 +10,8 @@ from torch import Tensor
 Algorithm = Literal["auto", "gram", "svd"]
 # What rounding to float32 does to a number, relative to it.
 _FLOAT32_ROUNDING = 2.0**-24
+# What a decomposition in float32 may do to the shares of equal singular values.
+_ROUNDING = 1e-6
 
 
 @torch.no_grad()
@@ -84,7 +86,11 @@ def effective_rank(features: Tensor, *, method: Algorithm = "auto") -> Tensor:
         >>> effective_rank(torch.eye(4)).item()
         4.0
     """
-    values = singular_values(features, method=method)
+    return entropy_rank(singular_values(features, method=method))
+
+
+def entropy_rank(values: Tensor) -> Tensor:
+    """The effective rank of a matrix with these singular values, in descending order."""
     share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     entropy = -torch.special.xlogy(share, share).sum()
     return torch.where(values[0] > 0, entropy.exp(), 0.0)
@@ -113,7 +119,12 @@ def stable_rank(features: Tensor, *, method: Algorithm = "auto") -> Tensor:
         >>> stable_rank(torch.diag(torch.tensor([2.0, 1.0, 1.0]))).item()
         1.5
     """
-    squares = singular_values(features, method=method).square()
+    return energy_rank(singular_values(features, method=method))
+
+
+def energy_rank(values: Tensor) -> Tensor:
+    """The stable rank of a matrix with these singular values, in descending order."""
+    squares = values.square()
     return torch.where(squares[0] > 0, squares.sum() / squares[0], 0.0)
 
 
@@ -123,8 +134,8 @@ def srank(features: Tensor, *, delta: float = 0.01, method: Algorithm = "auto") 
         srank = min{k: Σ_{i≤k} σ_i ≥ (1 − delta)·Σσ}
 
     Ten equal singular values at delta 0.1 have an srank of 9: the share is reached, not exceeded, and k counts from
-    one. (Public code has it with `>`, and without counting the k-th; 10 and 8 there.) A share that misses by rounding
-    alone is reached. 0 if all features are zero.
+    one. (Public code has it with `>`, and without counting the k-th; 10 and 8 there.) A share that misses by
+    1e-6, as by rounding, is reached. 0 if all features are zero.
 
     Args:
         features: shape (samples, features), floating.
@@ -145,7 +156,7 @@ def srank(features: Tensor, *, delta: float = 0.01, method: Algorithm = "auto") 
         >>> srank(torch.eye(10), delta=0.1).item(), srank(torch.eye(10)).item()
         (9.0, 10.0)
     """
-    return _count(singular_values(features, method=method), delta, features.dtype)
+    return counted_rank(singular_values(features, method=method), delta)
 
 
 def approximate_rank(features: Tensor, *, delta: float = 0.01, method: Algorithm = "auto") -> Tensor:
@@ -173,16 +184,16 @@ def approximate_rank(features: Tensor, *, delta: float = 0.01, method: Algorithm
         >>> approximate_rank(torch.diag(torch.tensor([10.0, 1.0, 0.1]))).item()
         1.0
     """
-    return _count(singular_values(features, method=method).square(), delta, features.dtype)
+    return counted_rank(singular_values(features, method=method).square(), delta)
 
 
-def _count(values: Tensor, delta: float, dtype: torch.dtype) -> Tensor:
+def counted_rank(values: Tensor, delta: float = 0.01) -> Tensor:
+    """How many of these, in descending order, hold a share of `1 − delta` of their sum."""
     if not 0 < delta < 1:
         raise ValueError(f"delta is {delta}, expected a number between 0 and 1; 0.01 is usual")
     total = values.sum()
     # Equal singular values come out of the decomposition equal but for rounding.
-    rounding = 10 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps
-    reached = values.cumsum(0) >= (1 - delta - rounding) * total
+    reached = values.cumsum(0) >= (1 - delta - _ROUNDING) * total
     return torch.where(total > 0, (~reached).sum() + 1.0, 0.0).double()
 
 

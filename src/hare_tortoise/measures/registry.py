@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .context import Take
+from torch import Tensor
+
+from .context import Context, Take
+from .norms import distances, feature_norm, hare_tortoise_distance, total, weight_norms
+from .rank import counted_rank, energy_rank, entropy_rank
+from .units import Activity, dead_units, dormant_ratio, saturated_units, zero_activation_ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,4 +36,133 @@ class Measure:
     needs: frozenset[str] = frozenset()
 
 
-MEASURES: dict[str, Measure] = {}
+def _dormant(context: Context) -> dict[str, float]:
+    found = {"": float(dormant_ratio(context.activity))}
+    for threshold in (0.0, 0.1):
+        found[f"{threshold:g}"] = float(dormant_ratio(context.activity, threshold))
+    return found | _per_layer(dormant_ratio, context.activity)
+
+
+def _per_layer(measure: Callable[[Activity], Tensor], layers: Mapping[str, Activity]) -> dict[str, float]:
+    return {f"layer/{name}": float(measure(layer)) for name, layer in layers.items()}
+
+
+def _zeros(context: Context) -> dict[str, float]:
+    layers = context.activity
+    return {"": float(zero_activation_ratio(layers))} | _per_layer(zero_activation_ratio, layers)
+
+
+def _saturated(context: Context) -> dict[str, float]:
+    layers = {name: layer for name, layer in context.activity.items() if layer.saturated is not None}
+    return {"": float(saturated_units(layers))} | _per_layer(saturated_units, layers)
+
+
+def _weights(context: Context) -> dict[str, float]:
+    norms = weight_norms(context.model)
+    return {"": total(norms)} | {f"layer/{name}": norm for name, norm in norms.items()}
+
+
+def _distance(context: Context) -> dict[str, float]:
+    found = distances(context.model, context.initial)
+    return {"": total(found)} | {f"layer/{name}": distance for name, distance in found.items()}
+
+
+def _apart(context: Context) -> float:
+    if context.trained is None or context.deployed is None:
+        raise ValueError(
+            "hare-tortoise-distance needs the network that is deployed: give the method by method="
+        )
+    return hare_tortoise_distance(context.trained, context.deployed)
+
+
+_FORWARD = "one forward of the data"
+_SVD = "one forward of the data and the singular values of the features"
+
+MEASURES: dict[str, Measure] = {
+    "dormant-ratio": Measure(
+        take=_dormant,
+        description="Share of hidden units whose mean activation is at most 0.025 of their layer's mean",
+        reading="Units that hardly act on any input; a share that grows over the stream is capacity that goes unused.",
+        higher_is="worse",
+        cost=_FORWARD,
+    ),
+    "dead-units": Measure(
+        take=lambda context: float(dead_units(context.activity)),
+        description="Share of hidden units that are zero for all inputs",
+        reading="Behind a ReLU a dead unit gets no gradient, and stays dead on these inputs unless others revive it.",
+        higher_is="worse",
+        cost=_FORWARD,
+    ),
+    "saturated-units": Measure(
+        take=_saturated,
+        description="Share of hidden units (tanh, sigmoid) that lie at a bound for all inputs",
+        reading="A saturated unit gets next to no gradient; the more there are, the less can still be learnt.",
+        higher_is="worse",
+        cost=_FORWARD,
+    ),
+    "zero-activation-ratio": Measure(
+        take=_zeros,
+        description="Share of hidden activations that are exactly zero",
+        reading="About half behind ReLU at the start; sparser is not worse by itself, near 1 most units are silent.",
+        higher_is=None,
+        cost=_FORWARD,
+    ),
+    "effective-rank": Measure(
+        take=lambda context: float(entropy_rank(context.singular_values)),
+        description="Exponential of the entropy of the features' singular values",
+        reading="Over how many directions the features spread; a fall over the stream is less can be told apart.",
+        higher_is="better",
+        cost=_SVD,
+    ),
+    "stable-rank": Measure(
+        take=lambda context: float(energy_rank(context.singular_values)),
+        description="Squared Frobenius norm of the features over their largest squared singular value",
+        reading="Near 1 a single direction dominates the features; it hardly heeds the small ones.",
+        higher_is="better",
+        cost=_SVD,
+    ),
+    "srank": Measure(
+        take=lambda context: float(counted_rank(context.singular_values)),
+        description="Number of singular values of the features that hold 99 % of their sum",
+        reading="How many directions the features need; a fall over the stream is a collapse.",
+        higher_is="better",
+        cost=_SVD,
+    ),
+    "approximate-rank": Measure(
+        take=lambda context: float(counted_rank(context.singular_values.square())),
+        description="Number of singular values of the features that hold 99 % of the sum of their squares",
+        reading="How many directions the features' energy needs; a fall over the stream is a collapse.",
+        higher_is="better",
+        cost=_SVD,
+    ),
+    "feature-norm": Measure(
+        take=lambda context: float(feature_norm(context.features)),
+        description="Mean length of the features",
+        reading="Steady growth goes with exploding outputs and less sensitive layers; near 0 the features have died.",
+        higher_is=None,
+        cost=_FORWARD,
+    ),
+    "weight-norm": Measure(
+        take=_weights,
+        description="Norm of all parameters",
+        reading="Growth without end makes each step relatively smaller, which is one way in which learning slows down.",
+        higher_is="worse",
+        cost="one pass over the weights",
+    ),
+    "distance-from-initialisation": Measure(
+        take=_distance,
+        description="Distance of all parameters from where they started",
+        reading="How far training has gone from a state that could learn; compare methods, not networks.",
+        higher_is=None,
+        cost="one pass over the weights, and a copy of them",
+        needs=frozenset({"initial"}),
+    ),
+    "hare-tortoise-distance": Measure(
+        take=_apart,
+        description="Distance between the trained network and the one that is deployed",
+        reading="Falls to 0 at a reset and grows back; how far the hare runs ahead depends on learning rate and decay.",
+        higher_is=None,
+        cost="one pass over both networks",
+        needs=frozenset({"deployed"}),
+    ),
+}

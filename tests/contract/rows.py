@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract import rows_averages, rows_penalties, rows_projections
+from tests.contract import rows_averages, rows_penalties, rows_projections, rows_resets
 from tests.contract.row import Row
 
-ROWS: list[Row] = [*rows_averages.ROWS, *rows_projections.ROWS, *rows_penalties.ROWS]
+ROWS: list[Row] = [*rows_averages.ROWS, *rows_projections.ROWS, *rows_penalties.ROWS, *rows_resets.ROWS]

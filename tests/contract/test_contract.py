@@ -108,7 +108,7 @@ def drawn(row: Row, seed: int) -> tuple[bool, dict[str, Tensor]]:
     """Whether a method draws at new data, and the weights then."""
     run = Run.start(lambda model, optimizer: row.build(model, optimizer, seed=seed))
     before = run.method.generator.get_state()
-    run.method.new_data()
+    run.method.new_data([batch(0)], loss=cross_entropy)
     return not torch.equal(run.method.generator.get_state(), before), run.weights()
 
 

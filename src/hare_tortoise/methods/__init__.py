@@ -1,16 +1,22 @@
 """Ways to keep a network plastic, one file each, how they are composed, and schedules for their settings."""
 
+from .c_chain import CChain
 from .chain import Chain
+from .dash import DASH
 from .ema import EMA
+from .fire import FIRE
 from .from_scratch import FromScratch
+from .full_reset import FullReset
 from .hare_tortoise import HareTortoise
 from .head_reset import HeadReset
 from .l2 import L2
 from .l2_init import L2Init
+from .last_layers_reset import LastLayersReset
 from .method import Batches, Change, Loss, Method
 from .normalize_and_project import NormalizeAndProject
 from .optimizer_reset import OptimizerReset
 from .parseval import Parseval
+from .plasticity_injection import PlasticityInjection
 from .schedules import Schedule, geometric, horizon, karras, power_law, switch, warmup
 from .self_distillation import SelfDistillation
 from .shrink_perturb import ShrinkPerturb
@@ -25,20 +31,26 @@ from .wasserstein_init import WassersteinInit
 from .weight_clipping import WeightClipping
 
 __all__ = [
+    "DASH",
     "EMA",
+    "FIRE",
     "L2",
     "Batches",
+    "CChain",
     "Chain",
     "Change",
     "FromScratch",
+    "FullReset",
     "HareTortoise",
     "HeadReset",
     "L2Init",
+    "LastLayersReset",
     "Loss",
     "Method",
     "NormalizeAndProject",
     "OptimizerReset",
     "Parseval",
+    "PlasticityInjection",
     "Schedule",
     "SelfDistillation",
     "ShrinkPerturb",

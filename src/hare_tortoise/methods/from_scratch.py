@@ -66,6 +66,10 @@ class FromScratch(Method):
     ) -> None:
         """Replace the network by a fresh one."""
         refuse_while_lent(self.model, "new_data()")
+        self._renew()
+
+    def _renew(self) -> None:
+        """`θ ← φ`, here and, told of it, in the averages of a chain."""
         reshard(self.model)
         phi = draw_fresh(self.model, self.fresh, self.generator)
 

@@ -12,7 +12,8 @@ from .method import Batches, Change, Loss
 from .support.anchored import Anchored
 from .support.deployed import refuse_while_lent
 from .support.fresh import Fresh, check_drawable, check_fresh, draw_fresh
-from .support.names import named_weights, unwrap, write
+from .support.names import named_weights, write
+from .support.parts import weights_of_part
 from .support.sharding import reshard
 from .support.values import snapshot
 
@@ -68,7 +69,7 @@ class HeadReset(Anchored):
         if to not in get_args(To):
             raise ValueError(f'to is {to!r}, expected "fresh" or "initial"')
         super().__init__(model, seed=seed)
-        names = _names_of(model, head)
+        names = weights_of_part(model, head)
         if to == "fresh":
             check_drawable(model, fresh, names)
         else:
@@ -98,23 +99,4 @@ class HeadReset(Anchored):
     def _values(self) -> Mapping[str, Tensor]:
         if self.to == "initial":
             return self.theta0
-        return draw_fresh(self.model, self.fresh, self.generator, only=_names_of(self.model, self.head))
-
-
-def _names_of(model: nn.Module, head: str) -> list[str]:
-    """Canonical names of the weights of a module that is named by its path."""
-    module = unwrap(model)
-    for part in head.split("."):
-        children = dict(module.named_children())
-        if part not in children:
-            raise ValueError(
-                f"head is {head!r}, but the model has no such module; where {part!r} was looked for there are: "
-                f"{', '.join(children) or 'no modules'}"
-            )
-        module = unwrap(children[part])
-    reshard(model)
-    own = set(map(id, named_weights(module).values()))
-    names = [name for name, tensor in named_weights(model).items() if id(tensor) in own]
-    if not names:
-        raise ValueError(f"head is {head!r}, a module without parameters; name the last layer that has some")
-    return names
+        return draw_fresh(self.model, self.fresh, self.generator, only=weights_of_part(self.model, self.head))

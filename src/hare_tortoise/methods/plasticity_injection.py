@@ -1,0 +1,223 @@
+"""Plasticity injection: a fresh head that learns what is to be added to the frozen one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim import Optimizer
+
+from .method import Batches, Change, Loss, Method
+from .support.blank import blank_copy
+from .support.deployed import refuse_while_lent
+from .support.every import forget
+from .support.fresh import Fresh, check_fresh, draw_fresh
+from .support.names import named_modules, named_weights, unwrap, write
+from .support.parts import find_part, weights_of_part
+from .support.sharding import reshard
+from .support.values import whole
+
+
+class PlasticityInjection(Method):
+    """Freeze the head and train a fresh one on top of it: `f(x) = h(x) + h1(x) − h2(x)`.
+
+    At the first `new_data()`, and only then, `h` becomes a frozen copy of the head, `h1` the head that learns, with
+    fresh weights, and `h2` a frozen copy of these. The outputs are the same as before; there are as many parameters
+    to train as before.
+
+    The module `head` is wrapped when the method is built, and its weights have other names from then on:
+    `head.weight` is `head.trained.weight` (h1, the parameters that your optimizer holds), with the buffers
+    `head.old.weight` (h), `head.start.weight` (h2), which are zero before the injection, and `head.injected`. So
+    build the method before you load a checkpoint into the model that was saved with it, and before the other
+    methods of a chain: an average that is older than the wrapping raises no later than at its next reset, save or
+    evaluation, unless you call its `rebind()`.
+
+    The average of a chain does the same with its own head and the same draw: its outputs do not change either.
+    A reset of the hare puts also the frozen heads onto their averages. Outside a chain averages do not follow.
+
+    Args:
+        model: any network. The head must answer with one tensor; before the injection nothing is changed if its
+            answer is zero for zero weights (its last layer is linear).
+        optimizer: its optimizer(s); they go on with the same parameters, and forget what they gathered about those
+            of the head at the injection.
+        head: name of the module, e.g. `"head"` or `"classifier.2"`, without the prefixes of wrappers.
+        fresh: builds a new network with the names and shapes that the model had before; None: `reset_parameters` of
+            the modules of the head.
+        seed: of the draw.
+
+    Raises:
+        ValueError: for a head that the model has not or that has no parameters, that is used in two places, shares
+            a weight with another layer, or drops out (its three parts would drop different units); without `fresh`,
+            for parameters of the head that no `reset_parameters` initialises; at `new_data()`, if `fresh` builds
+            another network.
+        TypeError: `fresh` is not a function.
+
+    References:
+        Nikishin et al., "Deep Reinforcement Learning with Plasticity Injection", NeurIPS 2023, arXiv 2305.15555.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
+        >>> method = PlasticityInjection(model, head="2")
+        >>> before = model(torch.ones(1, 2))
+        >>> method.new_data()
+        >>> torch.equal(model(torch.ones(1, 2)), before), bool(model[2].injected)
+        (True, True)
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"fresh", "head"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        *,
+        head: str,
+        fresh: Fresh | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model, seed=seed)
+        weights_of_part(model, head)
+        check_fresh(fresh)
+        module = find_part(model, head)
+        plain = unwrap(module.trained) if isinstance(module, Injected) else module
+        if fresh is None:
+            draw_fresh(plain, None, torch.Generator())
+        if not isinstance(module, Injected):
+            _check_head(model, module, head)
+        self.head = head
+        self.fresh = fresh
+        if optimizer is not None:
+            self.attach(optimizer)
+        # Last, so that a refused method leaves the model as it was.
+        self.injected = module if isinstance(module, Injected) else _wrap(model, head)
+
+    def new_data(
+        self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
+    ) -> None:
+        """Inject, the first time; afterwards do nothing."""
+        refuse_while_lent(self.model, "new_data()")
+        reshard(self.model)
+        if bool(self.injected.injected):
+            return
+        phi = self._draw()
+
+        def apply(weights: Mapping[str, Tensor]) -> None:
+            for name in phi:
+                trained, old, start = (
+                    weights[f"{self.head}.{part}.{name}"] for part in ("trained", "old", "start")
+                )
+                write(old, whole(trained))
+                write(trained, phi[name])
+                write(start, phi[name])
+            weights[f"{self.head}.injected"].fill_(True)
+
+        apply(named_weights(self.model))
+        for optimizer in self.optimizers:
+            forget(optimizer, self.injected.trained.parameters())
+        self.changed(Change(apply))
+
+    def _draw(self) -> dict[str, Tensor]:
+        """Fresh weights of the head, by their names within it."""
+        fresh = self.fresh
+        return draw_fresh(
+            unwrap(self.injected.trained),
+            None if fresh is None else lambda: self._head_of(fresh()),
+            self.generator,
+        )
+
+    def _head_of(self, network: nn.Module) -> nn.Module:
+        if not isinstance(network, nn.Module):
+            return network
+        try:
+            return find_part(network, self.head)
+        except ValueError as error:
+            raise ValueError(
+                f"the new network has no module {self.head!r}, which the model has; "
+                "fresh= must build a network with the model's names and shapes"
+            ) from error
+
+
+class Injected(nn.Module):
+    """A head with the two frozen ones of plasticity injection: `f(x) = old(x) + (trained(x) − start(x))`."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.trained = head
+        self.old, self.start = _frozen(head), _frozen(head)
+        device = next(iter(named_weights(head).values())).device
+        self.register_buffer("injected", torch.zeros((), dtype=torch.bool, device=device))
+        self.training = head.training
+
+    injected: Tensor
+
+    def forward(self, *inputs: object, **named: object) -> Tensor:
+        """Answer as before at the injection, bit for bit: then `trained` and `start` are equal."""
+        outputs: Tensor = self.old(*inputs, **named) + (
+            self.trained(*inputs, **named) - self.start(*inputs, **named)
+        )
+        return outputs
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Be a new head without any injection."""
+        frozen = (named_weights(self.old), named_weights(self.start))
+        for name, tensor in named_weights(self.trained).items():
+            for weights in frozen:
+                if isinstance(tensor, nn.Parameter):
+                    weights[name].zero_()
+        self.injected.fill_(False)
+
+
+def _check_head(model: nn.Module, head: nn.Module, path: str) -> None:
+    """Raise a ValueError for a head that cannot be wrapped, or whose answer would change."""
+    own = {id(parameter) for parameter in head.parameters()}
+    inside = {id(module) for module in head.modules()}
+    places = [
+        name for name, module in named_modules(model) for child in module.children() if unwrap(child) is head
+    ]
+    others = [
+        name
+        for name, module in named_modules(model)
+        if id(module) not in inside and any(id(p) in own for p in module._parameters.values())
+    ]
+    random = [name for name, module in named_modules(head) if isinstance(module, _DropoutNd) and module.p > 0]
+    if len(places) > 1:
+        raise ValueError(f"head is {path!r}, a module in {len(places)} places of the model, expected one")
+    if others:
+        raise ValueError(
+            f"head is {path!r}, which shares a weight with {', '.join(others)}, expected a head with weights of its own"
+        )
+    if random:
+        raise ValueError(
+            f"head is {path!r}, which drops out ({', '.join(random)}), so that its parts would not cancel: name the "
+            "layer behind the dropout"
+        )
+
+
+def _wrap(model: nn.Module, path: str) -> Injected:
+    parent, _, name = path.rpartition(".")
+    owner = find_part(model, parent) if parent else unwrap(model)
+    head = Injected(cast(nn.Module, owner._modules[name]))
+    setattr(owner, name, head)
+    return head
+
+
+def _frozen(head: nn.Module) -> nn.Module:
+    """A copy of a head whose parameters are buffers, zero for now."""
+    weights = named_weights(head)
+    copy = blank_copy(head)
+    buffers: dict[int, Tensor] = {}
+    for name, tensor in named_weights(copy).items():
+        like = weights[name]
+        value = tensor.detach().to(like.device, like.dtype)
+        buffers[id(tensor)] = torch.zeros_like(value) if isinstance(tensor, nn.Parameter) else value
+    for module in copy.modules():
+        for place in (module._buffers, module._parameters):
+            for key, tensor in list(place.items()):
+                if tensor is not None:
+                    del place[key]
+                    module._buffers[key] = buffers[id(tensor)]
+    return copy

@@ -1,8 +1,14 @@
-"""Forgetting what an optimizer has gathered: its next steps are those of a newly built one."""
+"""Forgetting what an optimizer has gathered: all of it, or what it knows of some entries of a parameter."""
 
 from __future__ import annotations
 
-from torch.optim import Adagrad, Optimizer
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import LBFGS, Adagrad, Optimizer
+
+from .names import local
 
 
 def clear_state(optimizer: Optimizer) -> None:
@@ -29,3 +35,61 @@ def clear_state(optimizer: Optimizer) -> None:
         # It makes its state when it is built, and in older releases of torch only then; a twin makes it again.
         twin = Adagrad([dict(group) for group in optimizer.param_groups], **optimizer.defaults)
         optimizer.state.update(twin.state)
+
+
+@torch.no_grad()
+def clear_entries(optimizer: Optimizer, parameter: Tensor, where: Tensor) -> None:
+    """Forget what an optimizer has gathered about some entries of a parameter, as if these had just been made.
+
+    Tensors of the parameter's shape are set to what a new optimizer starts with: zero for momentum and moments;
+    for Adagrad `initial_accumulator_value`; for Rprop's `step_size` the learning rate; for ASGD's average and the
+    sequence `z` of schedule-free optimizers the weight as it is now. Of factored moments (Adafactor), rows and
+    columns that are cleared entirely become zero. L-BFGS, whose history is that of all parameters together,
+    forgets everything.
+
+    The step count stays, as it is one number for a whole tensor: set to zero it would spoil the bias correction
+    of all entries that are kept. Without it, Adam's first steps in the cleared entries are up to
+    `(1 - beta1) / sqrt(1 - beta2)` times the learning rate, 3.2 at the defaults.
+
+    Args:
+        optimizer: one that holds the parameter; if it has no state for it yet, nothing is done.
+        parameter: already with its new values; a sharded one with this process's part.
+        where: boolean, of the shape of the parameter (of this process's part of it).
+
+    >>> weight = torch.ones(2, requires_grad=True)
+    >>> optimizer = torch.optim.SGD([weight], lr=1.0, momentum=0.9)
+    >>> weight.sum().backward()
+    >>> optimizer.step()
+    >>> clear_entries(optimizer, weight, torch.tensor([True, False]))
+    >>> optimizer.state[weight]["momentum_buffer"]
+    tensor([0., 1.])
+    """
+    if isinstance(optimizer, LBFGS):
+        clear_state(optimizer)
+        return
+    state = optimizer.state.get(parameter, {})
+    group = next(group for group in optimizer.param_groups if any(p is parameter for p in group["params"]))
+    for name, value in state.items():
+        if not isinstance(value, Tensor) or value.ndim != parameter.ndim or value.ndim == 0:
+            continue
+        part = local(value)
+        reduced = [dim for dim in range(part.ndim) if part.shape[dim] != where.shape[dim]]
+        if any(part.shape[dim] != 1 for dim in reduced):
+            continue
+        mask = where.to(part.device)
+        for dim in reduced:
+            mask = mask.all(dim, keepdim=True)
+        start = _start(optimizer, group, name, parameter)
+        part.copy_(torch.where(mask, torch.as_tensor(start, dtype=part.dtype, device=part.device), part))
+
+
+def _start(optimizer: Optimizer, group: dict[str, Any], name: str, parameter: Tensor) -> Any:
+    """What an entry of an optimizer's state is at the start."""
+    kind = type(optimizer).__name__
+    if name == "ax" or (name == "z" and "ScheduleFree" in kind):
+        return local(parameter).detach()
+    if name == "sum" and isinstance(optimizer, Adagrad):
+        return group.get("initial_accumulator_value", 0.0)
+    if name == "step_size" and kind == "Rprop":
+        return group["lr"]
+    return 0.0

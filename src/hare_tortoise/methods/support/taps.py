@@ -1,0 +1,205 @@
+"""Watching the activations of units while a network trains, or the gradients by them."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .names import named_modules
+from .unit_types import Tap, Units
+
+Observes = Literal["activations", "gradients"]
+Statistic = Literal["magnitude", "mean", "fired"]
+
+# Hooks are copied and saved along with the modules that they are on, so that they know their taps by a number only.
+_TAPS: weakref.WeakValueDictionary[int, Taps] = weakref.WeakValueDictionary()
+_NUMBERS = itertools.count()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen of a set of units in the forwards since the last step, each of shape (units,).
+
+    The means are over batch, positions, forwards, places and processes.
+
+    Args:
+        magnitude: the mean of `|h|`, or of `|∂L/∂h|`.
+        mean: the mean of `h`; None: not asked for.
+        fired: whether any `h` was above zero; None: not asked for.
+    """
+
+    magnitude: Tensor
+    mean: Tensor | None = None
+    fired: Tensor | None = None
+
+
+class Taps:
+    """Hooks on the modules of a network that add up what units say.
+
+    They count while `on` is true, and between `begin` and the end of a forward only; copies of the network do
+    not count.
+
+    Args:
+        network: without wrappers; its modules are known by their canonical names.
+        groups: what to watch, by name.
+        observes: "activations", or "gradients" by them, which come in the backward pass.
+        statistics: what is added up.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        groups: Mapping[str, Units],
+        observes: Observes,
+        statistics: Collection[Statistic],
+    ) -> None:
+        self.on = False
+        self.observes = observes
+        self.statistics: tuple[Statistic, ...] = ("magnitude", *sorted(set(statistics) - {"magnitude"}))
+        modules = dict(named_modules(network))
+        places: dict[tuple[str, bool], list[tuple[str, Tap]]] = {}
+        for name, units in groups.items():
+            for tap in units.taps if observes == "activations" else units.gradient_taps:
+                places.setdefault((tap.module, tap.given), []).append((name, tap))
+        self.sites = [_Site(modules[module], taps) for (module, _), taps in places.items()]
+        self.sums: dict[tuple[str, Tap], tuple[Tensor, int]] = {}
+        self._sizes = {name: units.size for name, units in groups.items()}
+        number = next(_NUMBERS)
+        _TAPS[number] = self
+        self._handles = []
+        for index, ((_, given), site) in enumerate(zip(places, self.sites, strict=True)):
+            if given:
+                hook = partial(_given, number, index)
+                self._handles.append(site.module.register_forward_pre_hook(hook, with_kwargs=True))
+            else:
+                self._handles.append(site.module.register_forward_hook(partial(_result, number, index)))
+
+    def remove(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+
+    def begin(self, on: bool) -> None:
+        """A forward begins, which counts or not."""
+        self.on = on
+        for site in self.sites:
+            site.calls = 0
+
+    def clear(self) -> None:
+        """Forget what was added up."""
+        self.sums.clear()
+
+    @torch.no_grad()
+    def add(self, name: str, tap: Tap, value: Tensor) -> None:
+        """Add up a tensor that was seen, or its gradient."""
+        value = value.detach() if tap.function is None else tap.function(value.detach())
+        if tap.repeat > 1:
+            value = value.unflatten(tap.dim, (-1, tap.repeat))
+        dims = [dim for dim in range(value.ndim) if dim != tap.dim]
+        dtype = torch.promote_types(value.dtype, torch.float32)
+        seen = []
+        for statistic in self.statistics:
+            # Reductions in one pass, that make no tensor of the size of the activations.
+            if statistic == "magnitude":
+                seen.append(torch.linalg.vector_norm(value, 1, dims, dtype=dtype))
+            elif statistic == "mean":
+                seen.append(value.sum(dims, dtype=dtype) if dims else value.to(dtype))
+            else:
+                seen.append((value.amax(dims) > 0).to(dtype))
+        sums, count = self.sums.get((name, tap), (None, 0))
+        fresh = torch.stack(seen)
+        total = fresh if sums is None else sums.add_(fresh)
+        self.sums[name, tap] = (total, count + value.numel() // self._sizes[name])
+
+    def read(self, groups: Sequence[Any]) -> dict[str, Observation]:
+        """The means, over all processes of `groups`; where nothing was seen there is nothing.
+
+        Under several processes all must call it; what a rank did not see it takes from the others.
+        """
+        if not self.sums:
+            return {}
+        keys = list(self.sums)
+        sums = [total for total, _ in self.sums.values()]
+        counts = [float(count) for _, count in self.sums.values()]
+        if groups:
+            sums, counts_seen = _over_processes(sums, counts, groups)
+        else:
+            counts_seen = counts
+        found: dict[str, list[Tensor]] = {}
+        for (name, _), total, count in zip(keys, sums, counts_seen, strict=True):
+            found.setdefault(name, []).append(total / count)
+        observed = {}
+        for name, means in found.items():
+            mean = dict(zip(self.statistics, torch.stack(means).mean(0), strict=True))
+            fired = mean.pop("fired") > 0 if "fired" in mean else None
+            observed[name] = Observation(mean["magnitude"], mean.get("mean"), fired)
+        return observed
+
+
+class _Site:
+    """A module that is watched, the calls that it has had in this forward, and what is to be seen there."""
+
+    def __init__(self, module: nn.Module, taps: list[tuple[str, Tap]]) -> None:
+        self.module = module
+        self.taps = taps
+        self.calls = 0
+
+
+def _over_processes(
+    sums: list[Tensor], counts: list[float], groups: Sequence[Any]
+) -> tuple[list[Tensor], list[Any]]:
+    """Sum over processes, in one message for each group."""
+    import torch.distributed as dist
+
+    flat = torch.cat([*(total.reshape(-1) for total in sums), sums[0].new_tensor(counts)])
+    for group in groups:
+        dist.all_reduce(flat, group=group)
+    parts = flat.split([*(total.numel() for total in sums), len(counts)])
+    return [part.view_as(total) for part, total in zip(parts[:-1], sums, strict=True)], list(parts[-1])
+
+
+def _given(number: int, index: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+    """See the arguments of a module."""
+    _see(number, index, module, {**dict(enumerate(args)), **kwargs})
+
+
+def _result(number: int, index: int, module: nn.Module, _args: Any, result: Any) -> None:
+    """See the result of a module."""
+    _see(
+        number, index, module, dict(enumerate(result)) if isinstance(result, tuple | list) else {None: result}
+    )
+
+
+def _see(number: int, index: int, module: nn.Module, values: Mapping[Any, Any]) -> None:
+    taps = _TAPS.get(number)
+    if taps is None or not taps.on:
+        return
+    site = taps.sites[index]
+    if site.module is not module:
+        return
+    call, site.calls = site.calls, site.calls + 1
+    for name, tap in site.taps:
+        if tap.call != call:
+            continue
+        value = values[tap.position]
+        if taps.observes == "activations":
+            taps.add(name, tap, value)
+        elif value.requires_grad:
+            value.register_hook(partial(_gradient, number, name, tap))
+
+
+def _gradient(number: int, name: str, tap: Tap, gradient: Tensor) -> None:
+    taps = _TAPS.get(number)
+    if taps is not None:
+        taps.add(name, tap, gradient)
+
+
+# A compiled network breaks its graph here, rather than have Python's counts and a dictionary traced.
+_see._torchdynamo_disable = True  # type: ignore[attr-defined]

@@ -90,8 +90,8 @@ def distances(model: nn.Module, initial: Mapping[str, Tensor]) -> dict[str, floa
 
     Args:
         model: any module, wrapped or not; under FSDP2 every process must call it.
-        initial: the other values by canonical name, whole or sharded as the model is, of any dtype and on any device;
-            further names (of buffers) are left out.
+        initial: the other values by canonical name, sharded as the model is, of any dtype and on any device; further
+            names (of buffers) are left out.
 
     Returns:
         Distances of the floating parameters, true norms. The device is waited for once.

@@ -124,8 +124,7 @@ def stable_rank(features: Tensor, *, method: Algorithm = "auto") -> Tensor:
 
 def energy_rank(values: Tensor) -> Tensor:
     """The stable rank of a matrix with these singular values, in descending order."""
-    squares = values.square()
-    return torch.where(squares[0] > 0, squares.sum() / squares[0], 0.0)
+    return torch.where(values[0] > 0, (values / values[0]).square().sum(), 0.0)
 
 
 def srank(features: Tensor, *, delta: float = 0.01, method: Algorithm = "auto") -> Tensor:

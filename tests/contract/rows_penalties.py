@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from hare_tortoise.methods import (
     L2,
+    CChain,
     HareTortoise,
     L2Init,
     Method,
@@ -15,7 +18,7 @@ from hare_tortoise.methods import (
     SpectralRegularization,
     WassersteinInit,
 )
-from tests.contract.row import DECAY, Bad, chain, row
+from tests.contract.row import DECAY, Bad, Row, chain, row
 
 STRENGTH = tuple(
     Bad({"strength": value}, "strength is .*at least 0") for value in (-1.0, float("nan"), float("inf"))
@@ -26,6 +29,18 @@ NEUTRAL = {"strength": 0.0}
 def taught_by_the_tortoise(model: nn.Module) -> tuple[Method, ...]:
     pair = HareTortoise(model, decay=0.9, reset_every=4)
     return pair, SelfDistillation(model, teacher=pair, strength=2.0)
+
+
+class NotTold(CChain):
+    """Is not told of new data, so that it has references throughout the few steps of a check."""
+
+    def new_data(self, *_: object, **__: object) -> None:
+        pass
+
+    @classmethod
+    def build(cls, model: nn.Module, optimizer: Any = None, **other: Any) -> Method:
+        settings = {"ratio": None, "strength": 5.0, "distance": "mse", "history": 2} | other
+        return cls(model, optimizer, **settings)
 
 
 ROWS = [
@@ -68,5 +83,22 @@ ROWS = [
         strength=2.0,
         temperature=2.0,
     ),
+    row(
+        "c-chain",
+        CChain,
+        *STRENGTH,
+        *(Bad({"ratio": value}, "ratio is .*at least 0, or None") for value in (-1.0, float("nan"))),
+        *(
+            Bad({name: 0}, f"{name} is 0, expected a whole number")
+            for name in ("history", "warmup", "window")
+        ),
+        Bad({"distance": "l2"}, "distance is 'l2', expected"),
+        neutral={"strength": 0.0, "ratio": None},
+        ratio=10.0,
+        strength=5.0,
+        warmup=2,
+        window=3,
+    ),
+    Row("c-chain(history=2)", NotTold.build, CChain, neutral={"strength": 0.0}),
     chain("hare-tortoise+self-distillation", taught_by_the_tortoise),
 ]

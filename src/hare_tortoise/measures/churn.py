@@ -68,8 +68,8 @@ def _first_largest(outputs: Tensor) -> Tensor:
 def _check(outputs: Tensor, previous: Tensor, *, dimensions: int) -> None:
     if outputs.shape != previous.shape:
         raise ValueError(
-            f"outputs has shape {tuple(outputs.shape)} and previous {tuple(previous.shape)}, expected the same: give the "
-            "answers to the same inputs"
+            f"outputs has shape {tuple(outputs.shape)} and previous {tuple(previous.shape)}, expected the same: give "
+            "the answers to the same inputs"
         )
     if outputs.ndim < dimensions or (dimensions and outputs.shape[-1] < 2):
         raise ValueError(

@@ -18,7 +18,7 @@ from .undisturbed import check_deterministic, undisturbed
 Values = Callable[..., Tensor]
 # Rows of about 256 MiB in float32 are held at a time, and as much again to multiply them with.
 _ELEMENTS = 2**26
-_WIDTH = 2**16
+_WIDTH = 2**13
 
 
 @contextmanager
@@ -44,7 +44,9 @@ def differentiated(model: nn.Module, inputs: Tensor) -> Iterator[nn.Module]:
     # The quicker kernels of attention have no second derivative.
     with undisturbed(model) as network, sdpa_kernel(SDPBackend.MATH):
         if not parameters(network):
-            raise ValueError("no parameter of the model requires a gradient: there is nothing to take derivatives in")
+            raise ValueError(
+                "no parameter of the model requires a gradient: there is nothing to take derivatives in"
+            )
         yield network
 
 
@@ -77,7 +79,9 @@ def gram(
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected at least 1 sample")
     if any(len(part) != len(samples[0]) for part in samples):
-        raise ValueError(f"inputs and targets have {[len(part) for part in samples]} samples, expected as many of each")
+        raise ValueError(
+            f"inputs and targets have {[len(part) for part in samples]} samples, expected as many of each"
+        )
     with torch.no_grad():
         each = _of_sample(network, values, tuple(part[0] for part in samples)).numel()
     size = sum(parameter.numel() for parameter in parameters(network).values())
@@ -113,7 +117,9 @@ def jacobian(network: nn.Module, values: Values, samples: tuple[Tensor, ...]) ->
     try:
         found = cast(Any, vmap(jacrev(of_sample), in_dims))(weights, *samples)
     except RuntimeError:
-        return torch.stack([row for sample in zip(*samples, strict=True) for row in _rows(network, values, sample)])
+        return torch.stack(
+            [row for sample in zip(*samples, strict=True) for row in _rows(network, values, sample)]
+        )
     return torch.cat([part.flatten(0, 1).flatten(1) for part in found.values()], dim=1)
 
 

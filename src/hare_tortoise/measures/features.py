@@ -57,7 +57,8 @@ def forward(network: nn.Module, batches: Iterable[Tensor], head: str | None = No
     def hook(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         given = (*arguments, *keywords.values())[0]
         wide = given.shape[-1] if isinstance(module, nn.Linear) else given[0].numel()
-        last[:] = [given.detach().reshape(-1, wide)]
+        # What the layer was given may be overwritten later.
+        last[:] = [given.detach().reshape(-1, wide).clone()]
 
     handles = [
         module.register_forward_pre_hook(hook, prepend=False, with_kwargs=True) for module in watched.values()
@@ -69,8 +70,7 @@ def forward(network: nn.Module, batches: Iterable[Tensor], head: str | None = No
             outputs.append(network(inputs))
             if not last:
                 raise ValueError(_not_called(head, watched))
-            # A later in-place activation may overwrite what the layer was given.
-            found.append(last[0].clone())
+            found.append(last[0])
     finally:
         for handle in handles:
             handle.remove()

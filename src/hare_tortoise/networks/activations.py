@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from typing import TypeVar
 
 from torch import nn
 from torch.fx import Graph, Node, Tracer
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Activation(nn.Module):
@@ -89,9 +92,9 @@ def put(network: nn.Module, name: str, module: nn.Module) -> None:
     """
     old = network.get_submodule(name)
     for parent in list(network.modules()):
-        for key, child in list(parent.named_children()):
+        for key, child in parent._modules.items():  # with repetitions, unlike named_children
             if child is old:
-                setattr(parent, key, module)
+                parent._modules[key] = module
 
 
 def tell(transform: str, changed: Sequence[str], left: Sequence[str], *, stacklevel: int = 3) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hare_tortoise.networks.activations import (
     RECTIFIERS,
     Activation,
+    Network,
     functional_activations,
     put,
     tell,
@@ -57,7 +58,7 @@ class AID(Activation):
         return f"p={self.p}"
 
 
-def aid(network: nn.Module, *, p: float = 0.9) -> nn.Module:
+def aid(network: Network, *, p: float = 0.9) -> Network:
     """Put `AID(p)` in the place of every activation of a network, in place; no shape changes.
 
     Activations are the rectifiers of torch.nn and their kin (ReLU, LeakyReLU, ELU, GELU, SiLU, …), not Tanh and
@@ -84,9 +85,13 @@ def aid(network: nn.Module, *, p: float = 0.9) -> nn.Module:
     check_probability(p)
     found = {name: module for name, module in network.named_modules() if isinstance(module, RECTIFIERS)}
     try:
-        left = functional_activations(trace(network))
+        graph = trace(network)
     except ValueError as error:
         left = [f"functional activations, if there are any: {error}"]
+    else:
+        left = functional_activations(graph)
+        called = {network.get_submodule(str(node.target)) for node in graph.nodes if node.op == "call_module"}
+        found = {name: module for name, module in found.items() if module in called}
     tell("aid", changed=list(found), left=left)
     for name, module in found.items():
         put(network, name, AID(p).train(module.training))

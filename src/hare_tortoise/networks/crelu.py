@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hare_tortoise.networks.activations import Activation
+from hare_tortoise.networks.activations import Activation, Network
 from hare_tortoise.networks.resizing import Width, replace_activations
 
 
@@ -43,7 +43,7 @@ class CReLU(Activation):
         return f"dim={self.dim}"
 
 
-def crelu(network: nn.Module, *, width: Width = "double") -> nn.Module:
+def crelu(network: Network, *, width: Width = "double") -> Network:
     """Put `[relu(x), relu(−x)]` in the place of every activation of a network, in place.
 
     With `width="double"` the layers that read the activation become twice as wide at their inputs, as in the

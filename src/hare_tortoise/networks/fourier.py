@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hare_tortoise.networks.activations import Activation
+from hare_tortoise.networks.activations import Activation, Network
 from hare_tortoise.networks.resizing import replace_activations
 
 
@@ -41,7 +41,7 @@ class Fourier(Activation):
         return f"dim={self.dim}"
 
 
-def fourier(network: nn.Module) -> nn.Module:
+def fourier(network: Network) -> Network:
     """Put `[sin(x), cos(x)]` in the place of every activation of a network, in place.
 
     The layer in front of each activation gives half as many channels: the widths that the following layers read

@@ -6,11 +6,11 @@ from collections import OrderedDict
 
 from torch import nn
 
-from hare_tortoise.networks.activations import put, tell
+from hare_tortoise.networks.activations import Network, put, tell
 from hare_tortoise.networks.channels import ActivationCall, follow
 
 
-def layer_norm(network: nn.Module) -> nn.Module:
+def layer_norm(network: Network) -> Network:
     """Put a LayerNorm, with scale and offset, before every activation of a network, in place.
 
     Behind a Linear this is `nn.LayerNorm(width)`, over the features. Behind a convolution it is

@@ -8,15 +8,15 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from hare_tortoise.networks.activations import Activation, put, tell
+from hare_tortoise.networks.activations import Activation, Network, put, tell
 from hare_tortoise.networks.channels import BATCH_NORMS, ChannelGraph, follow
 
 Width = Literal["double", "halve"]
 
 
 def replace_activations(
-    transform: str, network: nn.Module, build: Callable[[int], nn.Module], width: Width
-) -> nn.Module:
+    transform: str, network: Network, build: Callable[[int], nn.Module], width: Width
+) -> Network:
     """Replace every activation that can be by one that gives twice the channels.
 
     Args:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 from torch import nn
 
+from hare_tortoise.networks.activations import Network
 from hare_tortoise.networks.aid import aid
 from hare_tortoise.networks.crelu import crelu
 from hare_tortoise.networks.fourier import fourier
@@ -20,7 +21,6 @@ TRANSFORMS: dict[str, Callable[..., nn.Module]] = {
 }
 
 ActivationName = Literal["crelu", "fourier", "aid"]
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def with_options(network: Network, activation: ActivationName | None, layer_norm: bool) -> Network:

@@ -79,7 +79,7 @@ def aid(network: Network, *, p: float = 0.9) -> Network:
         Park et al., ICML 2025, arXiv 2502.01342.
 
     Example:
-        >>> aid(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), p=0.8)[1]
+        >>> aid(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)), p=0.8)[1]
         AID(p=0.8)
     """
     check_probability(p)

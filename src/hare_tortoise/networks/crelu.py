@@ -71,7 +71,7 @@ def crelu(network: Network, *, width: Width = "double") -> Network:
         Abbas et al., "Loss of Plasticity in Continual Deep Reinforcement Learning", CoLLAs 2023, arXiv 2303.07507.
 
     Example:
-        >>> network = crelu(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
+        >>> network = crelu(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)))
         >>> network
         Sequential(
           (0): Linear(in_features=3, out_features=4, bias=True)

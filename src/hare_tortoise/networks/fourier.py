@@ -68,7 +68,7 @@ def fourier(network: Network) -> Network:
         arXiv 2410.20634.
 
     Example:
-        >>> network = fourier(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
+        >>> network = fourier(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)))
         >>> network
         Sequential(
           (0): Linear(in_features=3, out_features=2, bias=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn.parameter import is_lazy
 
 from hare_tortoise.methods.support.names import local, named_modules, unwrap, write
@@ -161,7 +162,7 @@ def _kept(module: nn.Module) -> Callable[[], None]:
     places: list[dict[str, Any]] = [module._parameters, module._buffers]
     slots = [(place, dict(place)) for place in places]
     tensors = [
-        (tensor, _version(tensor), tensor.detach().clone())
+        (tensor, tensor.detach().clone(), _versions(tensor))
         for tensor in (*module._buffers.values(), *attributes.values())
         if isinstance(tensor, Tensor) and not isinstance(tensor, nn.Parameter)
     ]
@@ -175,14 +176,12 @@ def _kept(module: nn.Module) -> Callable[[], None]:
         vars(module).update(attributes)
         module.training = training
         for place, content in slots:
-            if any(place.get(name) is not tensor for name, tensor in content.items()) or len(place) != len(
-                content
-            ):
-                place.clear()
-                place.update(content)
-        for tensor, version, value in tensors:
+            # Where nothing was replaced this changes nothing, the order included.
+            place.clear()
+            place.update(content)
+        for tensor, value, versions in tensors:
             # Writing counts as a change, which a backward that waits for this tensor would refuse.
-            if version is None or tensor._version != version:
+            with versions:
                 write(tensor, value)
         for generator, state in generators:
             generator.set_state(state)
@@ -190,8 +189,8 @@ def _kept(module: nn.Module) -> Callable[[], None]:
     return restore
 
 
-def _version(tensor: Tensor) -> int | None:
-    return None if tensor.is_inference() else tensor._version
+def _versions(tensor: Tensor) -> _unsafe_preserve_version_counter:
+    return _unsafe_preserve_version_counter(() if tensor.is_inference() else tensor)
 
 
 def _restore_gradients(kept: list[tuple[nn.Parameter, Tensor | None, bool]]) -> None:

@@ -87,6 +87,27 @@ def test_faults_are_seen(kind: type[L2Init]) -> None:
         check_equation(kind)
 
 
+@pytest.mark.parametrize(
+    ("distance", "oracle"),
+    [
+        ("l2", lambda a, b: torch.nn.functional.mse_loss(a, b, reduction="sum") / 2),
+        ("l1", lambda a, b: torch.nn.functional.l1_loss(a, b, reduction="sum")),
+        ("huber", lambda a, b: torch.nn.functional.huber_loss(a, b, reduction="sum", delta=1.0)),
+    ],
+)
+def test_distances(distance: str, oracle: Callable[[Tensor, Tensor], Tensor]) -> None:
+    model = nn.Linear(50, 2, bias=False).double()
+    method = L2Init(model, strength=0.3, distance=distance)  # type: ignore[arg-type]
+    start = model.weight.detach().clone()
+    with torch.no_grad():
+        model.weight.copy_(start + torch.linspace(-3, 3, 100).view(2, 50))
+    value, expected = method.penalty(X, X.double()), 0.3 * oracle(model.weight, start)
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+    (gradient,) = torch.autograd.grad(value, model.weight)
+    (slope,) = torch.autograd.grad(expected, model.weight)
+    torch.testing.assert_close(gradient, slope, rtol=1e-12, atol=1e-15)
+
+
 def test_gradient_descent_on_the_penalty_decays_geometrically() -> None:
     model = nn.Linear(3, 2).double()
     method = L2Init(model, strength=0.5)

@@ -78,8 +78,7 @@ class DASH(Method):
         if not 0 <= lambda_ <= 1:
             raise ValueError(f"lambda_ is {lambda_}, expected a number from 0 to 1: the least factor")
         super().__init__(model, seed=seed)
-        if not dense_layers(model):
-            raise ValueError(f"model ({type(unwrap(model)).__name__}) has no linear or convolutional layer")
+        dense_layers(model)
         self.alpha, self.lambda_ = alpha, lambda_
         if optimizer is not None:
             self.attach(optimizer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import torch
@@ -79,7 +78,7 @@ class FIRE(Method):
         self.iterations = iterations
         self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
         self.parts = tuple(parts)
-        self._check_parts(self._matched())
+        self._check_parts(dense_layers(self.model, self.layers))
         if optimizer is not None:
             self.attach(optimizer)
 
@@ -89,39 +88,22 @@ class FIRE(Method):
         """Replace the weights of the layers by their polar factors."""
         refuse_while_lent(self.model, "new_data()")
         reshard(self.model)
-        groups = {layer.weight: layer.groups for layer in self._matched()}
+        groups = {layer.weight: layer.groups for layer in dense_layers(self.model, self.layers)}
 
         @torch.no_grad()
         def apply(weights: Mapping[str, Tensor]) -> None:
-            for name in groups.keys() & weights.keys():
+            # In the order of the layers: gathering a sharded weight is a collective call.
+            for name in filter(weights.__contains__, groups):
                 theta = weights[name]
                 value = whole(theta).to(torch.promote_types(theta.dtype, torch.float32))
-                blocks = value.chunk(len(self.parts))
-                write(
-                    theta,
-                    torch.cat(
-                        [
-                            isometry(block, self.iterations, groups[name]) if chosen else block
-                            for block, chosen in zip(blocks, self.parts, strict=True)
-                        ]
-                    ),
-                )
+                blocks = [
+                    isometry(block, self.iterations, groups[name]) if chosen else block
+                    for block, chosen in zip(value.chunk(len(self.parts)), self.parts, strict=True)
+                ]
+                write(theta, torch.cat(blocks))
 
         apply(named_weights(self.model))
         self.changed(Change(apply))
-
-    def _matched(self) -> list[Dense]:
-        known = dense_layers(self.model)
-        for pattern in self.layers:
-            if not any(fnmatchcase(layer.name, pattern) for layer in known):
-                raise ValueError(
-                    f"layers has {pattern!r}, which matches no linear or convolutional layer; there are: "
-                    f"{', '.join(layer.name or 'the model itself' for layer in known) or 'none'}"
-                )
-        found = [layer for layer in known if any(fnmatchcase(layer.name, p) for p in self.layers)]
-        if not found:
-            raise ValueError('layers is empty, expected at least one pattern: "*" stands for all layers')
-        return found
 
     def _check_parts(self, layers: Sequence[Dense]) -> None:
         if not all(isinstance(part, bool) for part in self.parts) or not any(self.parts):
@@ -168,7 +150,7 @@ def newton_schulz(matrices: Tensor, iterations: int) -> Tensor:
             [ 0., -1.]])
     """
     wide = matrices.shape[-1] > matrices.shape[-2]
-    x = matrices.mT if wide else matrices
+    x: Tensor = matrices.mT if wide else matrices
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     for _ in range(iterations):
         # X ← 1.5·X − 0.5·X XᵀX

@@ -129,10 +129,9 @@ class PlasticityInjection(Method):
         )
 
     def _head_of(self, network: nn.Module) -> nn.Module:
-        if not isinstance(network, nn.Module):
-            return network
         try:
-            return find_part(network, self.head)
+            # What is no module is refused, with its own message, by the one who asks.
+            return find_part(network, self.head) if isinstance(network, nn.Module) else network
         except ValueError as error:
             raise ValueError(
                 f"the new network has no module {self.head!r}, which the model has; "
@@ -216,8 +215,8 @@ def _frozen(head: nn.Module) -> nn.Module:
         buffers[id(tensor)] = torch.zeros_like(value) if isinstance(tensor, nn.Parameter) else value
     for module in copy.modules():
         for place in (module._buffers, module._parameters):
-            for key, tensor in list(place.items()):
-                if tensor is not None:
+            for key, own in list(place.items()):
+                if own is not None:
                     del place[key]
-                    module._buffers[key] = buffers[id(tensor)]
+                    module._buffers[key] = buffers[id(own)]
     return copy

@@ -98,7 +98,9 @@ class SoftShrinkPerturb(Projection):
     def project(self, weights: Mapping[str, Tensor], skipped: Tensor | None) -> None:
         """Shrink the weights and add the noise."""
         thetas = self.trained(weights, self._names(weights))
-        parts = [local(theta).detach() for theta in thetas.values()]
+        if not thetas:
+            return
+        parts = [local(theta) for theta in thetas.values()]
         changes = [
             theta.to(torch.promote_types(theta.dtype, torch.float32)) * (self.shrink - 1) for theta in parts
         ]

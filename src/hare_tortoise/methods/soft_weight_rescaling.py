@@ -33,7 +33,8 @@ class SoftWeightRescaling(HoldsNorms):
     is formed along linear layers, convolutions, homogeneous functions (ReLU, dropout, pooling, reshaping) and sums
     of equals; where something else comes (tanh, GELU, attention, an identity shortcut), no factor would keep the
     network in proportion, and the biases that follow get their own `c_l`, as they do before the first forward. So an
-    MLP, a VGG and a transformer that ends with a norm and a head are kept in proportion, a ResNet is not.
+    MLP, a VGG and a transformer that ends with a norm and a head are kept in proportion, a ResNet is not. (With
+    BatchNorm this is so for the statistics of a batch; the running ones, used in eval, follow in training.)
     `biases` says what was found. Frozen weights and embeddings stay.
 
     Averages of a chain are not rescaled: put this method before them, so that they average what is used. A new

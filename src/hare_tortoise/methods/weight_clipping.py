@@ -26,8 +26,9 @@ class WeightClipping(Projection):
     bound of the weight that stands before it in the list, which at `zeta=20` holds the scales of the last stage of a
     ResNet-18 at 0.29. Frozen parameters stay.
 
-    Averages of a chain are not clipped: put this method before them, so that they average clipped weights, which
-    keeps them within the bounds too.
+    Averages of a chain are not clipped: put this method before them, so that they average clipped weights. An average
+    that starts within the bounds stays there; one that starts outside, because the initial weights do, gets there
+    in time, and is clipped one step after a reset has put it back.
 
     Args:
         model: any network with such layers.
@@ -88,8 +89,10 @@ class WeightClipping(Projection):
     def project(self, weights: Mapping[str, Tensor], skipped: Tensor | None) -> None:
         """Clip the weights."""
         clipped = self.trained(weights, self.bounds)
-        parts = [local(tensor).detach() for tensor in clipped.values()]
+        parts = [local(tensor) for tensor in clipped.values()]
         bounds = [self.zeta * self.bounds[name] for name in clipped]
+        if not parts:
+            return
         if skipped is None:
             torch._foreach_clamp_max_(parts, bounds)
             torch._foreach_clamp_min_(parts, [-bound for bound in bounds])

@@ -30,7 +30,7 @@ def frobenius_norms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         groups.setdefault(dtype, []).append(name)
     norms: dict[str, Tensor] = {}
     for dtype, names in groups.items():
-        found = torch._foreach_norm([local(tensors[name]).detach() for name in names], 2, dtype=dtype)
+        found = torch._foreach_norm([local(tensors[name]) for name in names], 2, dtype=dtype)
         norms |= dict(zip(names, found, strict=True))
     _over_all_processes(norms, tensors)
     return {name: norms[name] for name in tensors}
@@ -82,7 +82,7 @@ def scale(tensors: Iterable[Tensor], factors: Iterable[Tensor]) -> None:
     whole: list[Tensor] = []
     by: list[Tensor] = []
     for tensor, factor in zip(tensors, factors, strict=True):
-        part = local(tensor).detach()
+        part = local(tensor)
         if part.dtype in _HALF:
             # The factor itself, rounded to half precision, may be 1.
             part.copy_(part.float() * factor.float())

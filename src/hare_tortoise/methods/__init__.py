@@ -17,6 +17,8 @@ from .normalize_and_project import NormalizeAndProject
 from .optimizer_reset import OptimizerReset
 from .parseval import Parseval
 from .plasticity_injection import PlasticityInjection
+from .redo import ReDo
+from .regrama import ReGraMa
 from .schedules import Schedule, geometric, horizon, karras, power_law, switch, warmup
 from .self_distillation import SelfDistillation
 from .shrink_perturb import ShrinkPerturb
@@ -51,6 +53,8 @@ __all__ = [
     "OptimizerReset",
     "Parseval",
     "PlasticityInjection",
+    "ReDo",
+    "ReGraMa",
     "Schedule",
     "SelfDistillation",
     "ShrinkPerturb",

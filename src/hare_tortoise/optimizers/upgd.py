@@ -20,10 +20,11 @@ class UPGD(Perturbed):
         θ ← (1 − lr · weight_decay) · θ − lr · (g + ξ) · (1 − s),    ξ ~ N(0, sigma²)
 
     Both step and noise are small where a weight is of use (to first order the loss would rise without it) and
-    large elsewhere. The paper's repository divides the corrected `Û` by the maximum of the traces that are *not*
-    corrected, which makes `s` near 1 or 0 in the first steps; here both are corrected. Where no utility is above
-    zero the formula would turn the order round: the size of the maximum is taken, so that it stays. (The formulas
-    are those of the repository and of notes; the paper's text was not read.)
+    large elsewhere. The paper's repository divides the corrected `Û` by the maximum of traces that are *not* corrected,
+    which drives `s` to 1 or 0 in the first steps; here both are corrected, so that the correction matters only where
+    parameters differ in their number of steps. Where no utility is above zero the formula would turn the order round:
+    the size of the maximum is taken, so that it stays. (The formulas are those of the repository and of notes on the
+    paper; the paper's text was not read.)
 
     Args:
         params: parameters in float32 or float64, or groups of them. Those without a gradient at a step are left out.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from types import MethodType
 from typing import Any
 
@@ -17,7 +18,7 @@ from .sharding import is_fsdp
 _KEPT = ("training", "_parameters", "_buffers", "_modules")
 
 
-def blank_copy(model: nn.Module) -> nn.Module:
+def blank_copy(model: nn.Module, only: Collection[int] | None = None) -> nn.Module:
     """Copy the tree of modules: parameters become NaN, buffers are copied, hooks are left behind.
 
     The copies lie on the CPU, half precision as float32. Whatever refers to a module or tensor of the model,
@@ -27,6 +28,8 @@ def blank_copy(model: nn.Module) -> nn.Module:
 
     Args:
         model: any module; wrappers (DDP, compiled modules) are stripped at every depth.
+        only: identities (`id`) of the tensors that are going to be written; the parameters among the others take
+            no memory, and cannot be written. None: all.
 
     Raises:
         ValueError: the tree holds something that cannot be copied: a lazy module, a scripted module.
@@ -36,14 +39,15 @@ def blank_copy(model: nn.Module) -> nn.Module:
     >>> bool(empty.weight.isnan().all()), bool(layer.weight.isnan().any())
     (True, False)
     """
-    return _Copier().module(model)
+    return _Copier(only).module(model)
 
 
 class _Copier:
     """Copies modules and tensors, each once: `memo` maps the identity of an original to its copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, only: Collection[int] | None) -> None:
         self.memo: dict[int, Any] = {}
+        self.only = only
 
     def module(self, module: nn.Module) -> nn.Module:
         module = unwrap(module)
@@ -67,7 +71,7 @@ class _Copier:
                     "the model holds a lazy module, whose weights have no shape yet; "
                     "run one batch through it first, or pass fresh=, a function that builds a new network"
                 )
-            self.memo[id(tensor)] = _blank(tensor)
+            self.memo[id(tensor)] = _blank(tensor, writable=self.only is None or id(tensor) in self.only)
         copied: Tensor = self.memo[id(tensor)]
         return copied
 
@@ -104,13 +108,14 @@ def _instance(module: nn.Module) -> nn.Module:
     return instance
 
 
-def _blank(tensor: Tensor) -> Tensor:
+def _blank(tensor: Tensor, *, writable: bool) -> Tensor:
     # A draw in half precision would be rounded before it reaches an average kept in float32.
     dtype = torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.dtype
     if not isinstance(tensor, nn.Parameter):
         return tensor.detach().to("cpu", dtype, copy=True)
     if tensor.is_floating_point() or tensor.is_complex():
-        values = torch.full(tensor.shape, float("nan"), dtype=dtype, device="cpu")
+        values = torch.full(tensor.shape if writable else (), float("nan"), dtype=dtype, device="cpu")
+        values = values.expand(tensor.shape)
     else:
         values = tensor.detach().to("cpu", copy=True)
     blank = nn.Parameter(values, requires_grad=tensor.requires_grad)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .blank import blank_copy
-from .names import named_weights, unwrap
+from .names import named_modules, named_weights, unwrap
 from .randomness import seeded
 from .values import whole
 
@@ -56,7 +56,11 @@ def draw_fresh(
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
     wanted = {name: tensor for name, tensor in named_weights(model).items() if only is None or name in only}
     with seeded(seed, {tensor.device for tensor in wanted.values()}), torch.no_grad():
-        network = _drawn_by_modules(model) if fresh is None else _built(fresh, model)
+        network = (
+            _drawn_by_modules(model, None if only is None else wanted)
+            if fresh is None
+            else _built(fresh, model)
+        )
     drawn = named_weights(network)
     _check_match(drawn, wanted, complete=only is None)
     if fresh is None:
@@ -99,13 +103,28 @@ def _built(fresh: Fresh, model: nn.Module) -> nn.Module:
     return network
 
 
-def _drawn_by_modules(model: nn.Module) -> nn.Module:
-    network = blank_copy(model)
+def _drawn_by_modules(model: nn.Module, wanted: Mapping[str, Tensor] | None) -> nn.Module:
+    """Run the initialisers of all modules, or of those that have a say in the tensors wanted."""
+    if wanted is None:
+        network = blank_copy(model)
+        return _initialised(network, set(network.modules()))
+    concerned = _concerned(model, set(map(id, wanted.values())))
+    modules = dict(named_modules(model))
+    network = blank_copy(model, {id(tensor) for name in concerned for tensor in _own(modules[name])})
+    try:
+        return _initialised(network, {module for name, module in named_modules(network) if name in concerned})
+    except RuntimeError:
+        # One of them writes to a module elsewhere, whose weights are no more than a place there: run all.
+        return _drawn_by_modules(model, None)
+
+
+def _initialised(network: nn.Module, modules: Collection[nn.Module]) -> nn.Module:
+    """Run the initialisers of some modules, children before parents; a shared parameter is its first owner's."""
     drawn: set[int] = set()
     for module in _children_first(network):
         reset = getattr(module, "reset_parameters", None)
         # A parametrised module would write to a tensor that it computes, and the write would be lost.
-        if not callable(reset) or parametrize.is_parametrized(module):
+        if module not in modules or not callable(reset) or parametrize.is_parametrized(module):
             continue
         own = [parameter for parameter in module._parameters.values() if parameter is not None]
         kept = [(parameter, parameter.clone()) for parameter in own if id(parameter) in drawn]
@@ -114,6 +133,33 @@ def _drawn_by_modules(model: nn.Module) -> nn.Module:
             parameter.copy_(value)
         drawn.update(map(id, own))
     return network
+
+
+def _concerned(model: nn.Module, wanted: Collection[int]) -> set[str]:
+    """The names of the modules whose initialisers have a say in some tensors, known by identity.
+
+    These are their owners, and where a module around an owner has an initialiser too, all inside that one: it may
+    reach any of them.
+    """
+    found: set[str] = set()
+    modules = dict(named_modules(model))
+    for name, module in modules.items():
+        if any(id(tensor) in wanted for tensor in _own(module)):
+            found.add(name)
+            around = [part for part in modules if _is_inside(name, part)]
+            for part in around:
+                if callable(getattr(modules[part], "reset_parameters", None)):
+                    found.update(inner for inner in modules if inner == part or _is_inside(inner, part))
+    return found
+
+
+def _is_inside(name: str, part: str) -> bool:
+    return name != part and (not part or name.startswith(f"{part}."))
+
+
+def _own(module: nn.Module) -> list[Tensor]:
+    tensors = (*module._parameters.values(), *module._buffers.values())
+    return [tensor for tensor in tensors if tensor is not None]
 
 
 def _children_first(module: nn.Module) -> Iterator[nn.Module]:

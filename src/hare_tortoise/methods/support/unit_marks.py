@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from .unit_types import Origin, Tap
+from .unit_types import NORMED, Origin, Tap
 
 Key = TypeVar("Key")
 
@@ -22,7 +22,7 @@ class Followed:
         layer: the layer that computed it last.
         origin: the last tensor behind a nonlinearity that its values are those of, or were computed from channel by
             channel; None: no nonlinearity stands before it yet.
-        exact: whether its values are those of `origin`.
+        likeness: how far its values are those of `origin`.
         seen: the module whose result it is, if it is one's.
     """
 
@@ -31,7 +31,7 @@ class Followed:
     layer: str
     repeat: int = 1
     origin: Origin | None = None
-    exact: bool = False
+    likeness: int = NORMED
     seen: Tap | None = None
 
 

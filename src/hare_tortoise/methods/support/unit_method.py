@@ -22,7 +22,7 @@ from .fresh import Fresh, check_drawable, check_fresh
 from .names import named_modules, named_weights, unwrap
 from .sharding import process_groups, reshard
 from .taps import Observation, Observes, Statistic, Taps
-from .unit_reset import Draws, forget_entries, ndims_of, plan_reset, write_entries
+from .unit_reset import Draws, forget_entries, plan_reset, write_entries
 from .units import Units, trace_units
 
 # Hooks are copied and saved along with the model, so that they know their method by a number only.
@@ -136,10 +136,11 @@ class UnitMethod(Method):
         reshard(self.model)
         drawn = self._draws.take(self.groups, masks)
         weights = named_weights(self.model)
-        plan = plan_reset(self.groups, masks, drawn, ndims_of(self.model))
+        plan = plan_reset(self.groups, masks, drawn)
         write_entries(weights, plan)
         forget_entries(weights, plan, self.optimizers)
-        self.changed(Change(partial(write_entries, plan=plan)))
+        buffers = {name for name in plan if not isinstance(weights[name], nn.Parameter)}
+        self.changed(Change(partial(write_entries, plan=plan, lacking=buffers)))
 
     def _masks(self, chosen: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The masks on the CPU, without those that choose nothing."""

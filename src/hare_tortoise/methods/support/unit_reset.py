@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .fresh import Fresh, draw_fresh
-from .names import is_sharded, local, named_weights
+from .names import is_sharded, local
 from .optimizer_state import clear_entries
 from .unit_types import Units
 from .values import share
@@ -19,20 +19,24 @@ from .values import share
 
 @dataclass(frozen=True)
 class Entry:
-    """Entries of a weight and the values that they get: `value` where `mask`; both broadcast to the weight."""
+    """Places along a dimension of a weight, and the values that they get.
 
-    mask: Tensor
-    value: Tensor | None
+    Args:
+        dim: the dimension.
+        index: the places, on the CPU.
+        values: with these places only along `dim`; None: zero.
+    """
+
+    dim: int
+    index: Tensor
+    values: Tensor | None
 
 
 Plan = dict[str, list[Entry]]
 
 
 def plan_reset(
-    groups: Mapping[str, Units],
-    chosen: Mapping[str, Tensor],
-    drawn: Mapping[str, Tensor],
-    ndims: Mapping[str, int],
+    groups: Mapping[str, Units], chosen: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
 ) -> Plan:
     """Say what becomes of the weights when units are reset.
 
@@ -41,9 +45,8 @@ def plan_reset(
 
     Args:
         groups: sets of units by name.
-        chosen: boolean masks of shape (units,), by name of the set.
+        chosen: boolean masks of shape (units,) on the CPU, by name of the set.
         drawn: new values by name of the weight.
-        ndims: the dimensions of each weight.
     """
     plan: Plan = {}
     for name, mask in chosen.items():
@@ -51,60 +54,70 @@ def plan_reset(
         places = [(weight, 0, 1) for weight in (*units.incoming, *units.biases)]
         places += [(entry.name, entry.dim, entry.repeat) for entry in units.per_unit]
         for weight, dim, repeat in places:
-            wide = _along(mask, dim, repeat, ndims[weight])
-            plan.setdefault(weight, []).append(Entry(wide, drawn[weight]))
+            index = mask.repeat_interleave(repeat).nonzero()[:, 0]
+            values = drawn[weight].index_select(dim, index.to(drawn[weight].device))
+            plan.setdefault(weight, []).append(Entry(dim, index, values))
     for name, mask in chosen.items():
         for read in groups[name].outgoing:
-            wide = _along(mask, 1, read.repeat, ndims[read.weight])
-            plan.setdefault(read.weight, []).append(Entry(wide, None))
+            index = mask.repeat_interleave(read.repeat).nonzero()[:, 0]
+            plan.setdefault(read.weight, []).append(Entry(1, index, None))
     return plan
 
 
-def _along(mask: Tensor, dim: int, repeat: int, ndim: int) -> Tensor:
-    """A mask of units as one that broadcasts to a weight, of whose dimension `dim` the units are."""
-    shape = [1] * ndim
-    shape[dim] = -1
-    return mask.repeat_interleave(repeat).reshape(shape)
-
-
 @torch.no_grad()
-def write_entries(weights: Mapping[str, Tensor], plan: Plan) -> None:
+def write_entries(weights: Mapping[str, Tensor], plan: Plan, *, lacking: Collection[str] = ()) -> None:
     """Do what a plan says to the tensors given, in place.
 
-    Averages lack what is frozen and may lack buffers; names that are not there are passed over.
+    Args:
+        weights: by canonical name.
+        plan: what to do.
+        lacking: names that may be missing among the weights: an average may go without buffers.
+
+    Raises:
+        ValueError: other names are missing.
     """
+    missing = [name for name in plan if name not in weights and name not in lacking]
+    if missing:
+        raise ValueError(
+            f"weights lack {', '.join(missing[:8])}, of which units of the model were reset: give weights of the same "
+            "network"
+        )
     for name, entries in plan.items():
-        if name not in weights:
-            continue
-        target = local(weights[name])
-        for entry in entries:
-            mask = local_mask(weights[name], entry.mask)
-            value = target.new_zeros(()) if entry.value is None else _local_value(weights[name], entry.value)
-            target.copy_(torch.where(mask, value, target))
+        if name in weights:
+            for entry in entries:
+                _write(weights[name], entry)
+
+
+def _write(tensor: Tensor, entry: Entry) -> None:
+    if not is_sharded(tensor):
+        index = entry.index.to(tensor.device)
+        if entry.values is None:
+            tensor.index_fill_(entry.dim, index, 0)
+        else:
+            tensor.index_copy_(entry.dim, index, entry.values.to(tensor.device, tensor.dtype))
+        return
+    # Where a tensor is cut may be anywhere, so that each process cuts its part out of the whole.
+    part, values = local(tensor), torch.zeros(tensor.shape)
+    if entry.values is not None:
+        values = values.to(entry.values.dtype).index_copy_(entry.dim, entry.index, entry.values.cpu())
+    part.copy_(torch.where(_places(tensor, [entry]), share(tensor, values).to(part.dtype), part))
+
+
+def _places(tensor: Tensor, entries: Sequence[Entry]) -> Tensor:
+    """Where the entries are in this process's part of a tensor, as a mask of its shape."""
+    where = torch.zeros(tensor.shape, dtype=torch.float32 if is_sharded(tensor) else torch.bool)
+    for entry in entries:
+        where.index_fill_(entry.dim, entry.index, 1)
+    return share(tensor, where) != 0 if is_sharded(tensor) else where.to(tensor.device)
 
 
 @torch.no_grad()
 def forget_entries(weights: Mapping[str, Tensor], plan: Plan, optimizers: Sequence[Optimizer]) -> None:
     """Clear what optimizers have gathered about the entries that a plan has changed."""
     for name, entries in plan.items():
-        parameter = weights[name]
         for optimizer in optimizers:
-            if parameter in optimizer.state:
-                masks = [local_mask(parameter, entry.mask) for entry in entries]
-                shape = local(parameter).shape
-                where = torch.stack([mask.expand(shape) for mask in masks]).any(0)
-                clear_entries(optimizer, parameter, where)
-
-
-def local_mask(tensor: Tensor, mask: Tensor) -> Tensor:
-    """This process's part of a mask that broadcasts to a tensor."""
-    if not is_sharded(tensor):
-        return mask.to(tensor.device)
-    return share(tensor, mask.expand(tensor.shape).to(torch.float32)) != 0
-
-
-def _local_value(tensor: Tensor, value: Tensor) -> Tensor:
-    return share(tensor, value).to(tensor.dtype)
+            if weights[name] in optimizer.state:
+                clear_entries(optimizer, weights[name], _places(weights[name], entries))
 
 
 class Draws:
@@ -168,8 +181,3 @@ class Draws:
         self._values = {}
         self._from = {name: value.cpu() for name, value in state["from"].items()}
         self._used = {name: value.cpu().clone() for name, value in state["used"].items()}
-
-
-def ndims_of(model: nn.Module) -> dict[str, int]:
-    """The number of dimensions of each weight."""
-    return {name: tensor.ndim for name, tensor in named_weights(model).items()}

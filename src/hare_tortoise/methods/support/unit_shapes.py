@@ -34,7 +34,7 @@ def reshaped(call: Call, mark: Followed) -> Place | None:
 
 
 def moved(call: Call, mark: Followed) -> Place | None:
-    """After permute, transpose …"""
+    """After permute, transpose and the like."""
     count = len(call.shape)
     order = list(range(count))
     if call.name == "permute":

@@ -13,7 +13,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from .names import named_modules, named_weights
 from .unit_marks import Followed, Ledger, Lost, Mark, reasons_of
-from .unit_types import Origin, Tap
+from .unit_types import Tap
 
 
 @dataclass
@@ -183,7 +183,7 @@ class Tracer(TorchFunctionMode):
         if not tap.given:
             self.mark(value, replace(mark, seen=tap))
         if mark.origin is not None:
-            mark.origin.offer((0 if not tap.given else 1) if mark.exact else 3, tap)
+            mark.origin.offer(mark.likeness, tap)
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

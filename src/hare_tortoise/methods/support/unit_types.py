@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+# How alike a tensor is to the activation that it was computed from: the same; to be computed again; pooled, scaled or
+# with some dropped, which keeps the proportions of units; with a scale of its own for each unit, which does not.
+EXACT, COMPUTED, POOLED, NORMED = 0, 1, 2, 3
+
 
 @dataclass(frozen=True)
 class Outgoing:
@@ -48,22 +52,21 @@ class Tap:
     function: Callable[[Tensor], Tensor] | None = None
 
 
-@dataclass(eq=False)
 class Origin:
-    """A tensor behind a nonlinearity, and the best place to see it that was found, or its gradient."""
+    """A tensor behind a nonlinearity, and the best place that was found to see it, and one to see its gradient."""
 
-    tap: Tap | None = None
-    rank: int = 9
-    gradient_tap: Tap | None = None
-    gradient_rank: int = 9
+    def __init__(self) -> None:
+        self.tap: Tap | None = None
+        self.gradient_tap: Tap | None = None
+        self._likeness = self._gradient_likeness = NORMED
 
-    def offer(self, rank: int, tap: Tap) -> None:
-        """Take a place where the tensor can be seen, if it is the best so far (the lowest rank)."""
-        if rank < self.rank:
-            self.rank, self.tap = rank, tap
-        # The gradient of what a function is computed from is not that of its result.
-        if tap.function is None and rank < self.gradient_rank:
-            self.gradient_rank, self.gradient_tap = rank, tap
+    def offer(self, likeness: int, tap: Tap) -> None:
+        """Take a place where the tensor can be seen, if it is more alike than those before it."""
+        if likeness < self._likeness:
+            self._likeness, self.tap = likeness, tap
+        # The gradient by what a function is computed from is not that by its result.
+        if tap.function is None and likeness < self._gradient_likeness:
+            self._gradient_likeness, self.gradient_tap = likeness, tap
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The example of a third party's package: it installs, keeps the contract, and is used by name from the command line."""
+"""The example of a third party's package: it installs, keeps the contract, is used by name on the command line."""
 
 from __future__ import annotations
 

@@ -8,14 +8,17 @@ import pytest
 
 from hare_tortoise.cli import main
 from hare_tortoise.cli.show import first_line, with_settings
+from hare_tortoise.lab.composition import OPTIMIZERS
 from hare_tortoise.lab.recipes import RECIPES
 from hare_tortoise.lab.registry import METHODS
 from hare_tortoise.lab.spec import parse
-from hare_tortoise.networks import NETWORKS
+from hare_tortoise.measures import MEASURES
+from hare_tortoise.networks import NETWORKS, TRANSFORMS
 from hare_tortoise.streams import AUGMENTATIONS, SCENARIOS, SOURCES
 
 TABLES = {
-    "methods": list(METHODS),
+    "methods": [*METHODS, *TRANSFORMS, *OPTIMIZERS],
+    "measures": list(MEASURES),
     "streams": [*SOURCES, *SCENARIOS, *NETWORKS, *AUGMENTATIONS],
     "recipes": list(RECIPES),
 }

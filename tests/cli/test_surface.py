@@ -18,6 +18,7 @@ SURFACE = {
         "--scenario",
         "--network",
         "--methods",
+        "--measures",
         "--budgets",
         "--seeds",
         "--set",
@@ -27,15 +28,16 @@ SURFACE = {
         "--margin",
         "--quiet",
     },
-    "report": {"--margin"},
+    "report": {"--margin", "--archive"},
     "methods": set(),
+    "measures": set(),
     "streams": set(),
     "recipes": set(),
 }
 USAGE = {
-    "": "hare-tortoise [-h] [--version] {compare,report,methods,streams,recipes}",
+    "": "hare-tortoise [-h] [--version] {compare,report,methods,measures,streams,recipes}",
     "compare": "hare-tortoise compare [-h] [COMPARE OPTIONS] [RECIPE ...]",
-    "report": "hare-tortoise report [-h] DIR [--margin SHARE]",
+    "report": "hare-tortoise report [-h] DIR|FILE [--margin SHARE] [--archive FILE]",
 }
 
 

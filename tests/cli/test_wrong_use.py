@@ -25,8 +25,8 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int 
     ("arguments", "answer"),
     [
         (["compaer"], "unknown command 'compaer'; did you mean 'compare'?"),
-        (["zzz"], "unknown command 'zzz'; There are: compare, report, methods, streams, recipes"),
-        ([], "Expected one of {compare, report, methods, streams, recipes}"),
+        (["zzz"], "unknown command 'zzz'; There are: compare, report, methods, measures, streams, recipes"),
+        ([], "Expected one of {compare, report, methods, measures, streams, recipes}"),
         (["report"], "Missing from hare-tortoise report: DIR"),
         (["compare", "--methd", "ema"], "Perhaps you meant: --methods"),
         (["compare", "--seeds", "x"], "--seeds: got 'x', expected a whole number of at least 1"),

@@ -105,7 +105,7 @@ def growing_results(recipe: Recipe, *, measures: bool = False) -> list[Result]:
             final = 0.982 + FINAL[method] / 100
             curve = AVERAGE[method] / 100 + shape * 2 * (final - AVERAGE[method] / 100) * 0.5
             noisy = curve + shared + rng.normal(0, 0.004, 10)
-            found = {"dormant_ratio": 0.1 + 0.02 * seed} if measures else None
+            found = {"dormant-ratio": 0.1 + 0.02 * seed} if measures else None
             values = [float(min(v, 0.995)) for v in noisy]
             results.append(result(recipe, method, 1.0, seed, values, samples=38_500, measures=found))
     return results

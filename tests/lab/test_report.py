@@ -214,7 +214,7 @@ def test_measures_are_drawn_where_there_are_any(both: Any, tmp_path: Path) -> No
     results = growing_results(recipe, measures=True)
     comparison = compare(recipe, results)
     [chart] = measures(comparison, results, looks(recipe.methods))
-    assert chart.title == "dormant ratio"
+    assert chart.title == "Dormant ratio"
     assert chart.traces[1]["y"] == pytest.approx([0.14] * 10)
     assert "Measures of plasticity" in written(tmp_path, [comparison], [recipe], results)
 

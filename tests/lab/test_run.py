@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -17,10 +19,14 @@ import pytest
 import torch
 
 from hare_tortoise.lab import files
+from hare_tortoise.lab.archive import archive
+from hare_tortoise.lab.building import build
 from hare_tortoise.lab.code import code_digest
 from hare_tortoise.lab.executor import Inline
 from hare_tortoise.lab.run import report_runs, run_recipes
+from hare_tortoise.lab.training import Training
 from hare_tortoise.lab.trial import Trial
+from hare_tortoise.measures import MEASURES
 from hare_tortoise.methods import Method
 from tests.lab.small import METHODS, Heard, run_of, small, task_of, timeless
 from tests.lab.test_kill import command
@@ -54,6 +60,65 @@ def test_a_report_is_written_again_without_training(tmp_path: Path) -> None:
     partly = report_runs(tmp_path)
     assert len(partly.failures) == 1
     assert "not finished" in partly.failures[0]
+
+
+def test_an_archive_holds_all_that_a_report_needs(tmp_path: Path) -> None:
+    first = run_recipes([small(seeds=3)], out=tmp_path / "runs", workers=0, quiet=True, command="the command")
+    archive(tmp_path / "runs", tmp_path / "kept" / "mine.json")
+    shutil.rmtree(tmp_path / "runs")
+    again = report_runs(tmp_path / "kept" / "mine.json")
+    assert again.comparisons == first.comparisons
+    assert again.report == tmp_path / "kept" / "report.html"
+    with pytest.raises(ValueError, match="is an archive already"):
+        archive(tmp_path / "kept" / "mine.json", tmp_path / "other.json")
+    files.write_json(tmp_path / "other.json", {"rows": []})
+    with pytest.raises(ValueError, match="is no archive of a comparison"):
+        report_runs(tmp_path / "other.json")
+
+
+def test_an_archive_tells_what_is_not_finished(tmp_path: Path) -> None:
+    run_recipes([small(seeds=3)], out=tmp_path, workers=0, quiet=True)
+    next(tmp_path.rglob("metrics.json")).unlink()
+    archive(tmp_path, tmp_path / "mine.json")
+    (failure,) = report_runs(tmp_path / "mine.json").failures
+    assert "not finished" in failure
+
+
+def test_measures_are_taken_over_the_stream_and_shown(tmp_path: Path) -> None:
+    recipe = small(
+        measures=("effective_rank", "hare-tortoise-distance"),
+        methods=("warm-start", "ema(decay=0.9)"),
+        network="mlp(hidden=(16,))",
+        seeds=3,
+    )
+    outcome = run_recipes([recipe], out=tmp_path, workers=0, quiet=True)
+    assert not outcome.failures
+    rows = [row for path in tmp_path.rglob("metrics.json") for row in files.read_json(path)["rows"]]
+    assert len(rows) == 2 * 3 * 2
+    assert all(1 < row["measures"]["effective-rank"] <= 16 for row in rows)
+    averaged = [row for row in rows if row["tortoise_test_accuracy"] is not None]
+    assert len(averaged) == 6
+    assert all(("hare-tortoise-distance" in row["measures"]) == (row in averaged) for row in rows)
+    assert outcome.report is not None
+    page = outcome.report.read_text()
+    assert "Measures of plasticity" in page
+    for name in ("effective-rank", "hare-tortoise-distance"):
+        assert html.escape(MEASURES[name].reading) in html.unescape(page) or MEASURES[name].reading in page
+
+
+def test_measuring_changes_nothing_of_the_training() -> None:
+    plain = small(network="tests.lab.small:with_dropout", evaluate_every=1)
+    measured = plain.replace(measures=("effective-rank", "dormant-ratio", "weight-norm"))
+    rows = []
+    for recipe in (plain, measured):
+        found = timeless(Training(build(Trial(recipe, "hare-tortoise(decay=0.9)", 1.0, 0))).finish())
+        rows.append([{key: value for key, value in row.items() if key != "measures"} for row in found])
+    assert rows[0] == rows[1]
+
+
+def test_a_measure_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown measure 'efective-rank'; did you mean 'effective-rank'"):
+        run_recipes([small(measures=("efective-rank",))], out=tmp_path, workers=0, quiet=True)
 
 
 def test_reports_of_nothing_say_so(tmp_path: Path) -> None:
@@ -96,7 +161,7 @@ def test_what_does_not_fit_together_is_found_before_anything_runs(tmp_path: Path
         ({"network": "mlp(hidden=(4,), batch_norm=True)", "batch_size": 1}, "batches of 1"),
         ({"optimizer": "adamw(betas=3)"}, r"optimizer adamw\(betas=3\)"),
         ({"scenario": "warm-start(first=abc)"}, "first"),
-        ({"methods": ("tests.lab.small:jitter",)}, "expected a subclass of hare_tortoise.Method"),
+        ({"methods": ("tests.lab.small:BAD_AFTER",)}, "expected a subclass of hare_tortoise.Method"),
         ({"methods": ("tests.lab.test_run:NoSeed",)}, "seed"),
         ({"methods": ("hare-tortoise(decay=0.9, reset_every=None)",)}, "is never reset"),
     ):
@@ -152,6 +217,12 @@ def test_fewer_rows_do_not_pass_for_the_published_setting(tmp_path: Path) -> Non
     whole = small(scale="paper", rows=1400, seeds=3)
     (comparison,) = run_recipes([whole], out=tmp_path, workers=0, quiet=True).comparisons
     assert comparison.scale == "paper"
+
+
+def test_a_run_recognises_its_own_trial(tmp_path: Path) -> None:
+    recipe = small(epochs=(1, 1), measures=("weight-norm",))
+    for _ in range(2):
+        assert run_of(task_of(Trial(recipe, "warm-start", 1.0, 0), tmp_path)).open() == []
 
 
 def test_the_metrics_of_another_run_are_not_taken(tmp_path: Path) -> None:

@@ -51,6 +51,10 @@ def _run(given: list[str]) -> int:
         if (error.name or "").split(".")[0] in LAB_MODULES:
             return _complain(EXTRA)
         raise
+    except ImportError as error:
+        if "hare-tortoise[" in str(error):  # an extra that something named needs
+            return _complain(str(error))
+        raise
     except (ValueError, FileNotFoundError) as error:
         return _complain(str(error))
     except OSError as error:

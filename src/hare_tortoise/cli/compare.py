@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hare_tortoise.lab.recipe import Recipe
 
 BASE = "demo-growing"
-OWN_OPTIONS = ("source", "scenario", "network", "methods", "budgets", "seeds")
+OWN_OPTIONS = ("source", "scenario", "network", "methods", "measures", "budgets", "seeds")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ What is finished is kept in the output folder: the same command again runs only 
     """The network: "mlp(hidden=(64, 64))", resnet18, or package.module:function of your own."""
     methods: Annotated[str | None, *options.text("A,B,C+D")] = None
     """What is compared (hare-tortoise methods): commas between, + composes, settings in parentheses."""
+    measures: Annotated[str | None, *options.text("A,B")] = None
+    """What else is measured over the stream (hare-tortoise measures): dormant-ratio,effective-rank."""
     budgets: Annotated[str | None, *options.text("0.1,0.3,1")] = None
     """Shares of the epochs that the recipe gives from scratch on each chunk."""
     seeds: Annotated[int | None, *options.whole("N")] = None
@@ -106,8 +108,9 @@ What is finished is kept in the output folder: the same command again runs only 
 
         given = {name: getattr(self, name) for name in OWN_OPTIONS}
         changes = {name: value for name, value in given.items() if value is not None}
-        if "methods" in changes:
-            changes["methods"] = split_list(changes["methods"])
+        for name in ("methods", "measures"):
+            if name in changes:
+                changes[name] = split_list(changes[name])
         if "budgets" in changes:
             changes["budgets"] = tuple(_number(text) for text in split_list(changes["budgets"]))
         return changes
@@ -133,14 +136,14 @@ What is finished is kept in the output folder: the same command again runs only 
 def _marked(recipe: Recipe, changed: Recipe) -> Recipe:
     """Do not let what was changed pass for the published setting.
 
-    Fewer of its methods are still its methods, and budgets beside the full one leave that as it is.
+    Fewer of its methods are still its methods; budgets beside the full one, and measures, leave that as it is.
     """
     if recipe.scale == "own":
         return changed
     differing = [
         f"{field.name}={getattr(changed, field.name)}"
         for field in fields(recipe)
-        if field.name not in ("methods", "budgets")
+        if field.name not in ("methods", "budgets", "measures")
         and getattr(changed, field.name) != getattr(recipe, field.name)
     ]
     if 1.0 not in changed.budgets:

@@ -10,12 +10,13 @@ from typing import Annotated, ClassVar
 import tyro
 
 from hare_tortoise.cli.compare import Compare
+from hare_tortoise.cli.measures import Measures
 from hare_tortoise.cli.methods import Methods
 from hare_tortoise.cli.recipes import Recipes
 from hare_tortoise.cli.report import Report
 from hare_tortoise.cli.streams import Streams
 
-Command = Compare | Report | Methods | Streams | Recipes
+Command = Compare | Report | Methods | Measures | Streams | Recipes
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Arguments:
   hare-tortoise compare demo-growing                  a recipe as it is
   hare-tortoise compare --source mine.npz --seeds 3   the same question on your data
   hare-tortoise report runs                           the report again, from finished runs
-  hare-tortoise methods                               what can be compared; also: streams, recipes
+  hare-tortoise methods                               what can be compared; also: measures, streams, recipes
   hare-tortoise compare --help                        all that a comparison can be told"""
 
     command: Annotated[Command, tyro.conf.arg(name="")]
@@ -38,6 +39,7 @@ COMMANDS: dict[str, type[Command]] = {
     "compare": Compare,
     "report": Report,
     "methods": Methods,
+    "measures": Measures,
     "streams": Streams,
     "recipes": Recipes,
 }

@@ -18,16 +18,25 @@ class Report:
 
     examples: ClassVar[str] = """\
   hare-tortoise report runs
-  hare-tortoise report runs --margin 0.02"""
+  hare-tortoise report runs --margin 0.02
+  hare-tortoise report runs --archive results/mine.json
+  hare-tortoise report results/mine.json"""
 
-    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
-    """The --out folder of a comparison."""
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR|FILE")]
+    """The --out folder of a comparison, or its archive; the report is then written beside that."""
     margin: Annotated[float | None, *options.share("SHARE")] = None
     """What may be lost where a method "reaches" from scratch; by default as in the comparison."""
+
+    archive: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """Also write all metrics into one JSON file, from which the report can be made without the runs."""
 
     def run(self, written: Sequence[str]) -> int:
         """Print, and say where the report is."""
         from hare_tortoise.cli.show import show
+        from hare_tortoise.lab.archive import archive
         from hare_tortoise.lab.run import report_runs
 
-        return show(report_runs(self.folder, margin=self.margin))
+        outcome = report_runs(self.path, margin=self.margin)
+        if self.archive is not None:
+            archive(self.path, self.archive)
+        return show(outcome)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,19 @@ from torch import nn
 from torch.nn import functional
 
 from hare_tortoise.lab import registry
+from hare_tortoise.lab.composition import Composition, needs_closure, optimizer_of, take_apart, transformed
+from hare_tortoise.lab.evaluation import BATCH_SIZE
 from hare_tortoise.lab.plan import ChunkPlan, plan, scaled_settings
 from hare_tortoise.lab.recipe import Recipe
-from hare_tortoise.lab.spec import parse, parse_sum
+from hare_tortoise.lab.spec import Call, parse
+from hare_tortoise.lab.step import gradient_step
 from hare_tortoise.lab.trial import Trial, derive_seed
+from hare_tortoise.measures import MEASURES, Probe
 from hare_tortoise.methods import EMA, Chain, HareTortoise, Method
 from hare_tortoise.streams import AUGMENTATIONS, SCENARIOS, Chunk, Source, Stream, load_source
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
+# on which measures of plasticity are taken: as many as the authors of Hare & Tortoise take
+MEASURED_ROWS = 512
 
 
 @dataclass
@@ -35,29 +36,52 @@ class Setup:
 
     Args:
         trial: what is built.
+        composition: what the trial's method names.
         stream: the data.
         plan: steps of each chunk at the trial's budget.
         model: the network, with the seed's initial weights.
         method: what keeps it plastic.
         augment: applied to training batches; None: nothing.
         device: where it runs.
+        probe: takes the recipe's measures; None: there are none.
     """
 
     trial: Trial
+    composition: Composition
     stream: Stream
     plan: tuple[ChunkPlan, ...]
     model: nn.Module
     method: Method
     augment: Callable[..., Any] | None
     device: torch.device
-    parameters: list[nn.Parameter] = field(init=False)
+    probe: Probe | None
     resettable: list[HareTortoise] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         members = self.method.members if isinstance(self.method, Chain) else (self.method,)
         self.resettable = [m for m in members if isinstance(m, HareTortoise) and not isinstance(m, EMA)]
         self.resettable = [m for m in self.resettable if m.reset_every is None]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that are trained now; a method may freeze some and free others."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Build the optimizer of a chunk."""
+        recipe = self.trial.recipe
+        return optimizer_of(
+            self._gradient_step, self.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+
+    @property
+    def closure(self) -> bool:
+        """Whether the optimizer takes the gradient again within a step."""
+        return needs_closure(self._gradient_step)
+
+    @property
+    def _gradient_step(self) -> Call:
+        return self.composition.optimizer or parse(self.trial.recipe.optimizer)
 
     def chunk(self, index: int) -> Chunk:
         """Give a chunk; its examples are on the device."""
@@ -103,68 +127,86 @@ def build(trial: Trial, *, root: Path | None = None, device: str = "cpu") -> Set
     recipe, seed = trial.recipe, trial.seed
     stream = build_stream(recipe, cached_source(recipe.source, root), seed).to(device)
     chunk_plans = plan(recipe, trial.budget, [len(stream[i].train) for i in range(len(stream))])
-    call = parse(recipe.network)
+    call, composition = parse(recipe.network), take_apart(trial.method)
 
     def network() -> nn.Module:
-        return registry.build_network(call, stream.input_shape, stream.outputs).to(device)
+        plain = registry.build_network(call, stream.input_shape, stream.outputs)
+        return transformed(plain, composition.transforms).to(device)
 
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "network"))
         model = network()
-    calls = parse_sum(trial.method)
     method = registry.build_method(
-        [(call, scaled_settings(call, trial.budget)) for call in calls],
+        [(call, scaled_settings(call, trial.budget)) for call in composition.methods],
         model,
         fresh=network,
         head=lambda: registry.head_of(model),
-        seeds=[derive_seed(seed, "method", i) for i in range(len(calls))],
+        seeds=[derive_seed(seed, "method", i) for i in range(len(composition.methods))],
     )
     augment = None if recipe.augment is None else _augmentation(recipe.augment)
-    return Setup(trial, stream, chunk_plans, model, method, augment, torch.device(device))
+    probe = build_probe(recipe.measures, stream, model, method) if recipe.measures else None
+    return Setup(trial, composition, stream, chunk_plans, model, method, augment, torch.device(device), probe)
 
 
-def build_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Build the optimizer of a recipe, fused where torch has it for the device.
+def build_probe(measures: Sequence[str], stream: Stream, model: nn.Module, method: Method) -> Probe:
+    """Let a probe take measures of the trained network on test rows that stay the same over the stream.
+
+    A measure that compares with the deployed network is left out where a method deploys none of its own.
 
     Raises:
-        ValueError: There is no such optimizer or setting.
+        ValueError: There is no such measure, or it cannot be taken of this network.
     """
-    call = parse(recipe.optimizer)
-    kind = registry.find("optimizer", call, OPTIMIZERS)
-    settings = registry.settings_of("optimizer", call, kind, given=("params", "lr", "weight_decay"))
-    fused = parameters[0].device.type in ("cpu", "cuda", "mps") and not call.external
-    settings = {"fused": True, **settings} if fused else settings
-    with registry.explained("optimizer", call):
-        optimizer: torch.optim.Optimizer = kind(
-            parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, **settings
-        )
-    return optimizer
+    examples = next(iter(stream[len(stream) - 1].tests.values()))
+    batches = list(examples.batches(BATCH_SIZE, generator=None))
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    rows = torch.linspace(0, len(targets) - 1, min(MEASURED_ROWS, len(targets)), device=targets.device).long()
+    known = {name: registry.find("measure", Call(name), MEASURES) for name in measures}
+    taken = [name for name in measures if method.deploys or "deployed" not in known[name].needs]
+    compares = any("deployed" in known[name].needs for name in taken)
+    return Probe(model, (inputs[rows], targets[rows]), measures=taken, method=method if compares else None)
 
 
 def try_out(setup: Setup) -> None:
-    """Take two training rows forward and backward: what does not fit together is found before anything runs.
+    """Train on two rows, and let them be new data: what does not fit together is found before anything runs.
+
+    The setup is used up: its network is not the initial one any more.
 
     Raises:
-        ValueError: The network does not take the inputs, or does not answer with a score for each class.
+        ValueError: The network does not take the inputs, or does not answer with a score for each class; or the
+            method does not fit the network.
     """
     recipe, chunk = setup.trial.recipe, setup.stream[0]
     generator = torch.Generator().manual_seed(0)
     size = min(2, recipe.batch_size)
+    augmented = f", augmented by {recipe.augment}" if recipe.augment else ""
+    given = f"inputs {setup.stream.input_shape}{augmented}, batches of {recipe.batch_size}"
     with torch.random.fork_rng():
-        try:
+        setup.model.train()
+        with _explained(f"network {recipe.network} on {recipe.source} ({given})"):
             inputs, targets = next(chunk.train.batches(size, generator=generator, augment=setup.augment))
-            network = copy.deepcopy(setup.model).train()
-            outputs = network(inputs[:size])
-            functional.cross_entropy(outputs, targets[:size]).backward()  # type: ignore[no-untyped-call]
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            augmented = f", augmented by {recipe.augment}" if recipe.augment else ""
-            given = f"inputs {setup.stream.input_shape}{augmented}, batches of {recipe.batch_size}"
-            raise ValueError(f"network {recipe.network} on {recipe.source} ({given}): {error}") from error
-    if outputs.shape != (size, setup.stream.outputs):
-        raise ValueError(
-            f"network {recipe.network}: got outputs of shape {tuple(outputs.shape[1:])}, expected a score for each of "
-            f"the {setup.stream.outputs} classes"
-        )
+            inputs, targets = inputs[:size], targets[:size]
+            network = copy.deepcopy(setup.model)
+            functional.cross_entropy(network(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        outputs = network(inputs)
+        if outputs.shape != (size, setup.stream.outputs):
+            raise ValueError(
+                f"network {recipe.network}: got outputs of shape {tuple(outputs.shape[1:])}, expected a score for each "
+                f"of the {setup.stream.outputs} classes"
+            )
+        with _explained(f"method {setup.trial.method} on network {recipe.network}"):
+            for _ in range(2):
+                optimizer = setup.optimizer()
+                setup.method.attach(optimizer)
+                gradient_step(setup, optimizer, setup.model, inputs, targets)
+                setup.method.new_data([(inputs, targets)], loss=functional.cross_entropy, steps=1)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _augmentation(text: str) -> Callable[..., Any]:

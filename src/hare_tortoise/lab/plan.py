@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hare_tortoise.lab.composition import part_of, settings_of, take_apart
 from hare_tortoise.lab.recipe import Recipe
-from hare_tortoise.lab.registry import GIVEN, find_method, settings_of
 from hare_tortoise.lab.spec import Call, parse_sum
 from hare_tortoise.methods import Schedule
 from hare_tortoise.methods.schedules import scaled_decay
@@ -84,7 +84,7 @@ def plan(recipe: Recipe, budget: float, chunk_samples: Sequence[int]) -> tuple[C
 
 
 def scaled_settings(call: Call, budget: float) -> dict[str, Any]:
-    """Give the settings of a method at a budget, with what it counts in steps scaled, defaults too.
+    """Give the settings of a part of a composition at a budget, with what it counts in steps scaled, defaults too.
 
     A decay keeps its horizon as a share of the run: ``1/(1 − decay)`` steps become ``budget/(1 − decay)``, at least
     one. An interval is multiplied by the budget, at least one step. A schedule scales itself.
@@ -96,9 +96,9 @@ def scaled_settings(call: Call, budget: float) -> dict[str, Any]:
         >>> scaled_settings(parse("l2-init(strength=0.01)"), 0.1)
         {'strength': 0.01}
     """
-    kind = find_method(call)
-    settings = settings_of("method", call, kind, given=GIVEN)
-    if budget == 1:
+    part, kind = part_of(call)
+    settings = settings_of(call)
+    if budget == 1 or part != "method":
         return settings
     parameters = inspect.signature(kind).parameters
     for name, unit in kind.in_steps.items():
@@ -166,12 +166,10 @@ def advice(recipe: Recipe, plans: Mapping[float, Sequence[ChunkPlan]]) -> list[s
     lines = []
     for method, (budget, chunks) in itertools.product(recipe.methods, plans.items()):
         fewest = min(chunk.steps for chunk in chunks)
-        for call in parse_sum(method):
-            settings, parameters = (
-                scaled_settings(call, budget),
-                inspect.signature(find_method(call)).parameters,
-            )
-            for name in (n for n, unit in find_method(call).in_steps.items() if unit == "decay"):
+        for call in take_apart(method).methods:
+            kind = part_of(call)[1]
+            settings, parameters = scaled_settings(call, budget), inspect.signature(kind).parameters
+            for name in (n for n, unit in kind.in_steps.items() if unit == "decay"):
                 decay = settings.get(name, parameters[name].default)
                 horizon = 1 / (1 - decay) if isinstance(decay, float) else 0.0
                 if horizon > fewest:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hare_tortoise.lab.spec import Call, parse, parse_sum, read_value
+from hare_tortoise.lab.spec import Call, kebab, parse, parse_sum, read_value
 from hare_tortoise.streams.names import unknown
 
 # what a recipe says of itself; changed values are marked, not claimed
@@ -42,6 +42,7 @@ class Recipe:
             0, k, 2k, … of each chunk. None: only ``reset_every`` counts, in steps.
         validation: share of the training rows that is held out where something is chosen.
         evaluate_every: epochs between evaluations; None: only at the end of each chunk.
+        measures: of plasticity, taken of the trained network at each evaluation (``hare-tortoise measures``).
         precision: ``float32``, or ``bfloat16`` for autocast.
         compile: whether the network is compiled with torch.compile.
         scale: ``paper``, or what it was scaled down to; shown with every result.
@@ -76,6 +77,7 @@ class Recipe:
     reset_epochs: int | None = None
     validation: float = 0.0
     evaluate_every: int | None = None
+    measures: tuple[str, ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     scale: str = "own"
@@ -89,6 +91,7 @@ class Recipe:
                 object.__setattr__(self, field, str(read_source(text) if field == "source" else parse(text)))
         methods = tuple(canonical_method(text) for text in self.methods)
         object.__setattr__(self, "methods", methods)
+        object.__setattr__(self, "measures", tuple(kebab(name) for name in self.measures))
         budgets = tuple(sorted(float(budget) for budget in self.budgets))
         object.__setattr__(self, "budgets", budgets)
         repeated = {text for text in methods if methods.count(text) > 1}
@@ -119,6 +122,7 @@ class Recipe:
         _check("clip_norm", clip, clip is None or 0 < clip < math.inf, "a finite number above 0, or None")
         _check("warmup", self.warmup, 0 <= self.warmup <= 1, "a share from 0 to 1")
         _check("validation", self.validation, 0 <= self.validation < 1, "a share from 0, below 1")
+        _check("measures", self.measures, len(set(self.measures)) == len(self.measures), "each once")
         for field in ("reset_epochs", "evaluate_every"):
             value = getattr(self, field)
             _check(field, value, value is None or value >= 1, "1 or more epochs, or None")
@@ -145,7 +149,9 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Give the recipe as a JSON value."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        # lists, so that what is read from a file equals what was written
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> Recipe:
@@ -187,8 +193,8 @@ def _coerce(name: str, text: str, annotation: str) -> Any:
     if annotation.startswith("str"):
         return None if text == "None" and "None" in annotation else text
     value = read_value(text)
-    if name == "methods":
-        raise ValueError("recipe value methods: give them by --methods a,b,c")
+    if name in ("methods", "measures"):
+        raise ValueError(f"recipe value {name}: give them by --{name} a,b,c")
     if name == "budgets":
         value = value if isinstance(value, tuple) else (value,)
     kinds: dict[str, Any] = {

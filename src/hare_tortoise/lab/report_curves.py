@@ -11,6 +11,7 @@ from hare_tortoise.lab.report_charts import Chart, Looks, Trace
 from hare_tortoise.lab.report_looks import Look
 from hare_tortoise.lab.statistics import Estimate, mean_interval
 from hare_tortoise.lab.trial import Result, Row
+from hare_tortoise.measures import MEASURES
 
 
 def curves(comparison: Comparison, results: Sequence[Result], looks: Looks) -> list[Chart]:
@@ -42,11 +43,15 @@ def measures(comparison: Comparison, results: Sequence[Result], looks: Looks) ->
         results: what it was made from.
         looks: of its methods.
     """
-    names = sorted({name for result in results for row in result.rows for name in row.get("measures") or {}})
+    taken = {name for result in results for row in result.rows for name in row.get("measures") or {}}
     charts = []
-    for name in names:
+    for name in sorted(name for name in taken if "/" not in name):  # what stands below a slash are details
+        known = MEASURES.get(name)
+        caption = f"{known.description} {known.reading}" if known else ""
         traces = _over_stream(comparison, results, looks, _measure(name))
-        charts.append(Chart(name.replace("_", " "), "", traces, _stream_layout(comparison, {})))
+        charts.append(
+            Chart(name.replace("-", " ").capitalize(), caption, traces, _stream_layout(comparison, {}))
+        )
     return charts
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from hare_tortoise.lab import files
-from hare_tortoise.lab.building import build, build_optimizer, build_stream, cached_source, try_out
+from hare_tortoise.lab import archive, files
+from hare_tortoise.lab.building import build, build_stream, cached_source, try_out
 from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
 from hare_tortoise.lab.outcome import UNFINISHED, Outcome, Plans, conclude, versions
 from hare_tortoise.lab.plan import ChunkPlan, plan
@@ -84,31 +84,31 @@ def run_recipes(
     )
 
 
-def report_runs(folder: Path, *, margin: float | None = None) -> Outcome:
-    """Compare again and write the report of the last command in a folder; nothing is trained.
+def report_runs(path: Path, *, margin: float | None = None) -> Outcome:
+    """Compare again and write the report of a finished command; nothing is trained.
+
+    Args:
+        path: the output folder of a comparison, or its archive: the report is then written beside it.
+        margin: as in `run_recipes`; None: as the command had it.
 
     Raises:
-        ValueError: The folder holds no comparison, or none of its trials is finished.
+        ValueError: There is no comparison, or none of its trials is finished.
     """
-    path = folder / "command.json"
-    if not path.exists():
-        raise ValueError(f"{folder} holds no command.json; give the --out folder of a comparison")
-    index = files.read_json(path)
+    index, store = archive.read(path)
     recipes = [Recipe.from_json(content) for content in index["recipes"]]
     by_name = {recipe.name: recipe for recipe in recipes}
-    store = Store(folder)
     wanted = [Trial(by_name[t["recipe"]], t["method"], t["budget"], t["seed"]) for t in index["trials"]]
     results = [
         store.result(trial, entry["run"]) or UNFINISHED
         for trial, entry in zip(wanted, index["trials"], strict=True)
     ]
     if all(isinstance(result, str) for result in results):
-        raise ValueError(f"{folder} holds no finished run; run the comparison first: {index['command']}")
+        raise ValueError(f"{path} holds no finished run; run the comparison first: {index['command']}")
     return conclude(
         recipes,
         {name: _read_plans(content) for name, content in index["plans"].items()},
         list(zip(wanted, results, strict=True)),
-        out=folder,
+        out=path.parent if path.is_file() else path,
         margin=index["margin"] if margin is None else margin,
         command=index["command"],
         made_with=index["versions"],
@@ -138,16 +138,14 @@ def check(recipe: Recipe, root: Path | None = None) -> Plans:
     source = cached_source(recipe.source, root)
     stream = build_stream(recipe, source, 0)
     sizes = [len(chunk.train) for chunk in stream]
-    for number, method in enumerate(recipe.methods):
+    for method in recipe.methods:
         setup = build(Trial(recipe, method, recipe.budgets[0], 0), root=root)
-        build_optimizer(recipe, setup.parameters)
         if setup.resettable and recipe.reset_epochs is None:
             raise ValueError(
                 f"method {method} is never reset: give reset_every=…, or the recipe reset_epochs=…; without resets "
                 "it is ema(decay=…)"
             )
-        if number == 0:
-            try_out(setup)
+        try_out(setup)
     return {budget: plan(recipe, budget, sizes) for budget in recipe.budgets}
 
 

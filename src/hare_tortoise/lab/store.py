@@ -118,14 +118,18 @@ class Store:
 
     def result(self, trial: Trial, run: str) -> Result | None:
         """Give the result of a trial from the folder of this name, if it is finished and whole."""
-        try:
-            done = Run(self.runs / run, {}).finished()
-        except DamagedFileError:
-            return None  # opening the run names it, and it is done again
+        done = self.finished(run)
         if done is None:
             return None
         rows, failure = done
         return Result(trial.recipe.name, trial.method, trial.budget, trial.seed, rows, failure, run)
+
+    def finished(self, run: str) -> tuple[tuple[Row, ...], str | None] | None:
+        """Give rows and failure from the folder of this name, if it is finished and whole."""
+        try:
+            return Run(self.runs / run, {}).finished()
+        except DamagedFileError:
+            return None  # opening the run names it, and it is done again
 
     def changed(self, identities: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
         """Find the runs that stand for one of these trials, but on other data, code or versions.

@@ -12,6 +12,7 @@ Each evaluation is a row:
 | ``hare_test_accuracy``, ``tortoise_test_accuracy`` | of the trained network; of the average (None if there is none) |
 | ``train_accuracy``, ``hare_train_accuracy`` | on the chunk's training rows as they were trained on, noise included |
 | ``train_loss`` | mean over the steps of the last epoch, penalties included |
+| ``measures`` | of plasticity, of the trained network on test rows that stay the same over the stream |
 | ``tests`` | accuracies of the deployed network on every test set of the chunk, by name |
 """
 
@@ -25,12 +26,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from hare_tortoise.lab.building import Setup, build_optimizer
+from hare_tortoise.lab.building import Setup
 from hare_tortoise.lab.evaluation import evaluate
 from hare_tortoise.lab.plan import ChunkPlan
+from hare_tortoise.lab.step import gradient_step
 from hare_tortoise.lab.store import Run
 from hare_tortoise.lab.trial import Row, derive_seed
 from hare_tortoise.streams import Chunk
@@ -108,6 +110,7 @@ class Training:
         exact = torch.float32 if setup.device.type == "mps" else torch.float64  # all that MPS has
         self.epoch_loss = torch.zeros((), dtype=exact, device=setup.device)
         self.optimizer: torch.optim.Optimizer | None = None
+        self.lr_shares: list[float] = []
         self._load()
 
     def finish(self) -> list[Row]:
@@ -134,9 +137,15 @@ class Training:
         if self.position.chunk > 0:
             batches = chunk.train.batches(self.recipe.batch_size, generator=self._generator("new data"))
             self.method.new_data(batches, loss=F.cross_entropy, steps=chunk_plan.steps)
-        self.optimizer = build_optimizer(self.recipe, self.setup.parameters)
-        self.method.attach(self.optimizer)
+        self._build_optimizer()
         self.position.seconds += self._clock() - since
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        self.optimizer = self.setup.optimizer()
+        # an optimizer with a learning rate of its own keeps it, under the recipe's warm-up
+        self.lr_shares = [group["lr"] / self.recipe.lr for group in self.optimizer.param_groups]
+        self.method.attach(self.optimizer)
+        return self.optimizer
 
     def _epoch(self, chunk: Chunk, chunk_plan: ChunkPlan) -> None:
         """Train what is left of an epoch, then do what is due at its end."""
@@ -180,21 +189,16 @@ class Training:
     def _step(self, inputs: Tensor, targets: Tensor, lr: float) -> None:
         place, optimizer = self.position, self.optimizer
         assert optimizer is not None
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.zero_grad(set_to_none=True)
-        with self.setup.autocast():
-            outputs = self.forward(inputs)
-            loss = F.cross_entropy(outputs, targets)
-        if self.method.adds_penalty:
-            loss = loss + self.method.penalty(inputs, outputs, targets)
-        self.losses[place.step % READ_EVERY] = loss.detach()
-        self.epoch_loss.add_(loss.detach())
-        place.step, place.batch, place.samples = place.step + 1, place.batch + 1, place.samples + len(targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.setup.parameters, self.recipe.clip_norm)
-        optimizer.step()
+        for group, share in zip(optimizer.param_groups, self.lr_shares, strict=True):
+            group["lr"] = lr * share
+
+        def on_loss(loss: Tensor) -> None:
+            self.losses[place.step % READ_EVERY] = loss
+            self.epoch_loss.add_(loss)
+            place.step, place.batch = place.step + 1, place.batch + 1
+            place.samples += len(targets)
+
+        gradient_step(self.setup, optimizer, self.forward, inputs, targets, on_loss=on_loss)
 
     @contextmanager
     def _naming_divergence(self) -> Iterator[None]:
@@ -261,6 +265,7 @@ class Training:
                 "model": self.model.state_dict(),
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "probe": None if self.setup.probe is None else self.setup.probe.state_dict(),
                 "epoch_loss": self.epoch_loss,
                 "random": torch.get_rng_state(),
                 "cuda_random": torch.cuda.get_rng_state() if self.setup.device.type == "cuda" else None,
@@ -281,10 +286,11 @@ class Training:
         if self.position.chunk == len(self.setup.stream):
             return
         self.model.load_state_dict(content["model"])
-        self.optimizer = build_optimizer(self.recipe, self.setup.parameters)
-        self.method.attach(self.optimizer)
+        # before the optimizer: a method may have frozen some of the parameters and freed others
         self.method.load_state_dict(content["method"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        self._build_optimizer().load_state_dict(content["optimizer"])
+        if self.setup.probe is not None:
+            self.setup.probe.load_state_dict(content["probe"])
         self.epoch_loss.copy_(content["epoch_loss"])
         torch.set_rng_state(content["random"])
         if content["cuda_random"] is not None:

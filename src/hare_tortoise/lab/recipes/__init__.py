@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.recipes.demo import demo_growing, demo_warm_start
+from hare_tortoise.lab.recipes.every_method import every_method_growing, every_method_warm_start
 from hare_tortoise.lab.recipes.lee2024 import CONTINUAL, WARM_START
 from hare_tortoise.lab.spec import kebab
 from hare_tortoise.streams.names import unknown
@@ -11,6 +12,8 @@ from hare_tortoise.streams.names import unknown
 RECIPES: Mapping[str, Callable[[], Recipe]] = {
     "demo-growing": demo_growing,
     "demo-warm-start": demo_warm_start,
+    "every-method-growing": every_method_growing,
+    "every-method-warm-start": every_method_warm_start,
     **CONTINUAL,
     **WARM_START,
 }

@@ -2,6 +2,7 @@
 
 from .c_chain import CChain
 from .chain import Chain
+from .continual_backprop import ContinualBackprop
 from .dash import DASH
 from .ema import EMA
 from .fire import FIRE
@@ -21,6 +22,7 @@ from .redo import ReDo
 from .regrama import ReGraMa
 from .schedules import Schedule, geometric, horizon, karras, power_law, switch, warmup
 from .self_distillation import SelfDistillation
+from .self_normalized_reset import SelfNormalizedReset
 from .shrink_perturb import ShrinkPerturb
 from .soft_shrink_perturb import SoftShrinkPerturb
 from .soft_weight_rescaling import SoftWeightRescaling
@@ -41,6 +43,7 @@ __all__ = [
     "CChain",
     "Chain",
     "Change",
+    "ContinualBackprop",
     "FromScratch",
     "FullReset",
     "HareTortoise",
@@ -57,6 +60,7 @@ __all__ = [
     "ReGraMa",
     "Schedule",
     "SelfDistillation",
+    "SelfNormalizedReset",
     "ShrinkPerturb",
     "SoftShrinkPerturb",
     "SoftWeightRescaling",

@@ -96,7 +96,7 @@ class ReGraMa(ReDo):
         found = [whole(gradient) for gradient in gradients if gradient is not None]
         if not found:
             raise RuntimeError(
-                f"{name} has no gradient, expected that of the step: let the method be called by the optimizer, or call "
+                f"{name} has no gradient, expected that of the step: let the optimizer call the method, or call "
                 "after_step() before zero_grad()"
             )
         return torch.stack([by_rows(gradient) for gradient in found]).sum(0)

@@ -20,6 +20,7 @@ class Turnover:
         size: the number of units.
         rate: the share of the mature units that is replaced per step, from 0 to 1.
         maturity: in steps, at least 0.
+        start: the step after which counting starts, when all units are new.
 
     >>> turnover = Turnover(size=10, rate=0.05, maturity=3)
     >>> turnover.due  # all are mature from step 4 on, at which half a unit is owed
@@ -28,13 +29,13 @@ class Turnover:
     (1, 8)
     """
 
-    def __init__(self, size: int, rate: float, maturity: int) -> None:
+    def __init__(self, size: int, rate: float, maturity: int, *, start: int = 0) -> None:
         self.size = size
         self.rate = rate
         self.maturity = maturity
-        self._step = 0
+        self._step = start
         self._owed = 0.0
-        self._replaced: list[tuple[int, int]] = [(0, size)]
+        self._replaced: list[tuple[int, int]] = [(start, size)]
         self._look_ahead()
 
     def take(self) -> int:

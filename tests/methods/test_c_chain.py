@@ -53,7 +53,8 @@ def by_copies(
     """The penalties of each step, and the weights in the end."""
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    networks, seen = [copy.deepcopy(model)], []
+    networks = [copy.deepcopy(model)]
+    seen: list[Tensor] = []
     losses: list[float] = []
     churns: list[float] = []
     penalties = []
@@ -68,7 +69,9 @@ def by_copies(
             churn = ORACLES[distance](answers(model, reference), before)
             coefficient = strength
             if ratio is not None and len(losses) >= warmup:
-                coefficient = ratio * np.mean(np.abs(losses[-window:])) / (np.mean(churns[-window:]) + 1e-8)
+                coefficient = float(
+                    ratio * np.mean(np.abs(losses[-window:])) / (np.mean(churns[-window:]) + 1e-8)
+                )
             penalty = coefficient * churn
             losses.append(loss.item())
             churns.append(churn.item())
@@ -84,14 +87,15 @@ def by_copies(
 def check_loop(kind: type[CChain] = CChain, **settings: Any) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    settings = {
+    defaults: dict[str, Any] = {
         "distance": "kl",
         "history": 1,
         "ratio": 0.5,
         "strength": 2.0,
         "warmup": 3,
         "window": 4,
-    } | settings
+    }
+    settings = defaults | settings
     method = kind(model, optimizer, **settings)
     penalties = []
     for number in range(STEPS):
@@ -290,9 +294,9 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
 
 def test_a_state_of_other_settings_is_refused() -> None:
     method, model = started(history=2, window=5)
-    for settings in ({"history": 1, "window": 5}, {"history": 2, "window": 6}):
+    for history, window in ((1, 5), (2, 6)):
         with pytest.raises(ValueError, match=r"is \d, but the state was saved with"):
-            CChain(model, **settings).load_state_dict(method.state_dict())
+            CChain(model, history=history, window=window).load_state_dict(method.state_dict())
 
 
 def test_beside_hare_and_tortoise() -> None:

@@ -185,7 +185,7 @@ def test_after_a_new_network_the_teacher_is_a_copy_of_it() -> None:
     with torch.no_grad():
         model.head.weight.add_(1.0)
     chain.new_data()
-    assert torch.equal(method.teacher.head.weight, model.head.weight)  # type: ignore[union-attr]
+    assert torch.equal(method.teacher.get_parameter("head.weight"), model.head.weight)
 
 
 def test_a_second_average_outside_a_chain_is_refused() -> None:

@@ -276,8 +276,8 @@ def measure(quick: bool) -> Outcome:
             "and periodic work divided by its period: a reset of Hare & Tortoise and a check of ReDo and ReGraMa "
             "every 1,000 steps, a full reset every 40,000, an arrival of data every "
             f"{PLACES[0].arrival:,} steps (the ResNet: 5,000 images for 100 epochs) or {PLACES[1].arrival:,} (the "
-            "MLP). Transforms and optimizers: whole steps against plain ones, in turns. Memory: the method's saved state, or "
-            "the parameters or optimizer state that come on top, as a share of the weights."
+            "MLP). Transforms and optimizers: whole steps against plain ones, in turns. Memory: the method's saved "
+            "state, or the parameters or optimizer state that come on top, as a share of the weights."
         ),
         rows=rows,
     )

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.harness import Outcome, Row, median_row, ratio_row, script, take_turns
 from hare_tortoise import HareTortoise
 from hare_tortoise.lab.building import Setup
+from hare_tortoise.lab.composition import take_apart
 from hare_tortoise.lab.plan import plan
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.training import Training
@@ -109,6 +110,7 @@ def laboratory(source: Source) -> float:
     model = network()
     setup = Setup(
         trial=Trial(RECIPE, RECIPE.methods[0], 1.0, 0),
+        composition=take_apart(RECIPE.methods[0]),
         stream=stream,
         plan=plan(RECIPE, 1.0, [len(stream[0].train)]),
         model=model,

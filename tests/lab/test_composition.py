@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -123,20 +125,28 @@ def test_the_optimizer_of_a_composition_takes_the_recipes_place() -> None:
     assert isinstance(setup.method, HareTortoise)
 
 
-def test_an_optimizer_keeps_a_learning_rate_of_its_own_under_the_warm_up() -> None:
+STEP = torch.optim.SGD.step
+
+
+def noting(seen: list[float]) -> Callable[..., object]:
+    """A step that notes its learning rate."""
+
+    def step(self: torch.optim.SGD, *args: Any) -> object:
+        seen.append(self.param_groups[0]["lr"])
+        return STEP(self, *args)
+
+    return step
+
+
+def test_an_optimizer_keeps_a_learning_rate_of_its_own_under_the_warm_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rates = []
     for method in ("sgd", "sgd(lr=0.02)"):
         training = Training(build(Trial(small(lr=0.01, warmup=0.5), method, 1.0, 0)))
         seen: list[float] = []
-        step = torch.optim.SGD.step
-
-        def noted(self: torch.optim.SGD, *args: object, seen: list[float] = seen) -> object:
-            seen.append(self.param_groups[0]["lr"])
-            return step(self, *args)  # type: ignore[arg-type]
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch.optim.SGD, "step", noted)
-            training.finish()
+        monkeypatch.setattr(torch.optim.SGD, "step", noting(seen))
+        training.finish()
         rates.append(seen)
     assert rates[1] == pytest.approx([2 * rate for rate in rates[0]])
     assert max(rates[1]) == pytest.approx(0.02)

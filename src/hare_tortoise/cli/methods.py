@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # what the laboratory passes itself
 _GIVEN = (
@@ -40,7 +41,7 @@ class Methods:
             if isinstance(kind, type) and issubclass(kind, methods.Schedule) and kind is not methods.Schedule
         }
         optimizers = {name: entry.build for name, entry in OPTIMIZERS.items()}
-        for title, table in (
+        tables: tuple[tuple[str, Mapping[str, Callable[..., Any]]], ...] = (
             ("Methods (--methods a,b,c+d; your own: package.module:Class)", METHODS),
             (
                 "Transforms of the network (crelu+hare-tortoise; your own: package.module:function)",
@@ -48,7 +49,8 @@ class Methods:
             ),
             ("Optimizers, in place of the recipe's (upgd(lr=0.01)+hare-tortoise)", optimizers),
             ("Schedules, as values of settings: ema(decay=warmup(decay=0.99))", schedules),
-        ):
+        )
+        for title, table in tables:
             listing(
                 title,
                 [

@@ -54,7 +54,7 @@ class Setup:
     method: Method
     augment: Callable[..., Any] | None
     device: torch.device
-    probe: Probe | None
+    probe: Probe | None = None
     resettable: list[HareTortoise] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .names import named_modules
 from .unit_types import Tap, Units
+from .untraced import untraced
 
 Observes = Literal["activations", "gradients"]
 Statistic = Literal["magnitude", "mean", "fired"]
@@ -70,6 +71,8 @@ class Taps:
                 places.setdefault((tap.module, tap.given), []).append((name, tap))
         self.sites = [_Site(modules[module], taps) for (module, _), taps in places.items()]
         self.sums: dict[tuple[str, Tap], tuple[Tensor, int]] = {}
+        # The same order on all processes, whatever each of them sees first.
+        self._keys = [place for taps in places.values() for place in taps]
         self._sizes = {name: units.size for name, units in groups.items()}
         number = next(_NUMBERS)
         _TAPS[number] = self
@@ -118,29 +121,37 @@ class Taps:
         total = fresh if sums is None else sums.add_(fresh)
         self.sums[name, tap] = (total, count + value.numel() // self._sizes[name])
 
-    def read(self, groups: Sequence[Any]) -> dict[str, Observation]:
-        """The means, over all processes of `groups`; where nothing was seen there is nothing.
-
-        Under several processes all must call it; what a rank did not see it takes from the others.
-        """
-        if not self.sums:
-            return {}
-        keys = list(self.sums)
-        sums = [total for total, _ in self.sums.values()]
-        counts = [float(count) for _, count in self.sums.values()]
-        if groups:
-            sums, counts_seen = _over_processes(sums, counts, groups)
-        else:
-            counts_seen = counts
-        found: dict[str, list[Tensor]] = {}
-        for (name, _), total, count in zip(keys, sums, counts_seen, strict=True):
-            found.setdefault(name, []).append(total / count)
+    def read(self, processes: Sequence[Any]) -> dict[str, Observation]:
+        """The means, over all processes of the groups `processes`, which all must call; unseen sets are left out."""
+        seen = {key: self.sums[key] for key in self._keys if key in self.sums}
+        if processes:
+            seen = self._over_processes(processes)
+        means: dict[str, list[Tensor]] = {}
+        for (name, _), (total, count) in seen.items():
+            means.setdefault(name, []).append(total / count)
         observed = {}
-        for name, means in found.items():
-            mean = dict(zip(self.statistics, torch.stack(means).mean(0), strict=True))
+        for name, found in means.items():
+            mean = dict(zip(self.statistics, torch.stack(found).mean(0), strict=True))
             fired = mean.pop("fired") > 0 if "fired" in mean else None
             observed[name] = Observation(mean["magnitude"], mean.get("mean"), fired)
         return observed
+
+    def _over_processes(self, processes: Sequence[Any]) -> dict[tuple[str, Tap], tuple[Tensor, Any]]:
+        """The sums and counts of all processes, in one message for each group."""
+        import torch.distributed as dist
+
+        some = next(iter(self.sums.values()))[0]
+        parts = []
+        for key in self._keys:
+            empty = (some.new_zeros(len(self.statistics), self._sizes[key[0]]), 0)
+            total, count = self.sums.get(key, empty)
+            parts.append(torch.cat([total.to(some.dtype).reshape(-1), some.new_full((1,), count)]))
+        flat = torch.cat(parts)
+        for group in processes:
+            dist.all_reduce(flat, group=group)
+        summed = flat.split([len(part) for part in parts])
+        shape = (len(self.statistics), -1)
+        return {key: (part[:-1].view(shape), part[-1]) for key, part in zip(self._keys, summed, strict=True)}
 
 
 class _Site:
@@ -152,24 +163,13 @@ class _Site:
         self.calls = 0
 
 
-def _over_processes(
-    sums: list[Tensor], counts: list[float], groups: Sequence[Any]
-) -> tuple[list[Tensor], list[Any]]:
-    """Sum over processes, in one message for each group."""
-    import torch.distributed as dist
-
-    flat = torch.cat([*(total.reshape(-1) for total in sums), sums[0].new_tensor(counts)])
-    for group in groups:
-        dist.all_reduce(flat, group=group)
-    parts = flat.split([*(total.numel() for total in sums), len(counts)])
-    return [part.view_as(total) for part, total in zip(parts[:-1], sums, strict=True)], list(parts[-1])
-
-
+@untraced
 def _given(number: int, index: int, module: nn.Module, args: Any, kwargs: Any) -> None:
     """See the arguments of a module."""
     _see(number, index, module, {**dict(enumerate(args)), **kwargs})
 
 
+@untraced
 def _result(number: int, index: int, module: nn.Module, _args: Any, result: Any) -> None:
     """See the result of a module."""
     _see(
@@ -195,11 +195,8 @@ def _see(number: int, index: int, module: nn.Module, values: Mapping[Any, Any]) 
             value.register_hook(partial(_gradient, number, name, tap))
 
 
+@untraced
 def _gradient(number: int, name: str, tap: Tap, gradient: Tensor) -> None:
     taps = _TAPS.get(number)
     if taps is not None:
         taps.add(name, tap, gradient)
-
-
-# A compiled network breaks its graph here, rather than have Python's counts and a dictionary traced.
-_see._torchdynamo_disable = True  # type: ignore[attr-defined]

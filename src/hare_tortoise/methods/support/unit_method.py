@@ -19,16 +19,18 @@ from hare_tortoise.methods.method import Change, Method
 
 from .deployed import refuse_while_lent
 from .fresh import Fresh, check_drawable, check_fresh
-from .names import named_modules, named_weights, unwrap
+from .names import is_loaded_instance, layers, named_modules, named_weights, unwrap
 from .sharding import process_groups, reshard
 from .taps import Observation, Observes, Statistic, Taps
 from .unit_reset import Draws, forget_entries, plan_reset, write_entries
 from .units import Units, trace_units
+from .untraced import untraced
 
 # Hooks are copied and saved along with the model, so that they know their method by a number only.
 _METHODS: weakref.WeakValueDictionary[int, UnitMethod] = weakref.WeakValueDictionary()
 _NUMBERS = itertools.count()
 _SHOWN = 8
+_UNSEEN = 10
 
 
 class UnitMethod(Method):
@@ -76,6 +78,7 @@ class UnitMethod(Method):
         self._observed: dict[str, Observation] | None = None
         self._handles: list[Any] = []
         self._modules: tuple[int, ...] = ()
+        self._unseen = 0
         self._watch()
         if optimizer is not None:
             self.attach(optimizer)
@@ -109,14 +112,26 @@ class UnitMethod(Method):
         """Let the method act on what was seen, and forget that."""
         refuse_while_lent(self.model, "a step")
         self._watch()
-        if self._taps is None:
+        if self._taps is None or (self.observing() and not self._taps.sums):
+            self._count_unseen()
             return
+        self._unseen = 0
         self._observed = None
         try:
             self.act(skipped)
         finally:
             self._observed = None
             self._taps.clear()
+
+    def _count_unseen(self) -> None:
+        """Raise a RuntimeError if too many steps in a row had no forward that was watched."""
+        self._unseen += 1
+        if self._unseen == _UNSEEN:
+            raise RuntimeError(
+                f"{type(self).__name__} saw no forward of {type(self.model).__name__} before {_UNSEEN} steps in a row: "
+                "call the very module that it was given, in training mode and with gradients; if it was compiled "
+                "before the method was built, call torch.compiler.reset()"
+            )
 
     def reset_units(self, chosen: Mapping[str, Tensor]) -> None:
         """Reset units: new incoming weights, no outgoing ones, nothing gathered about them in the optimizer.
@@ -202,6 +217,12 @@ class UnitMethod(Method):
 
     def _find(self, args: Any, kwargs: Any) -> None:
         """Find the units and start to watch them."""
+        if any(
+            is_loaded_instance(layer, "torch._dynamo.eval_frame", "OptimizedModule")
+            for layer in layers(self.model)
+        ):
+            # What was compiled before goes on without the hooks that are added now.
+            torch.compiler.reset()  # type: ignore[no-untyped-call]
         graph = trace_units(self.model, *args, **kwargs)
         told = [f"{layer} ({reason})" for layer, reason in graph.left_out.items()]
         listed = ", ".join(told[:_SHOWN]) + (f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else "")
@@ -269,18 +290,15 @@ def _identities(model: nn.Module) -> tuple[int, ...]:
     return tuple(id(module) for _, module in named_modules(model))
 
 
+@untraced
 def _before(number: int, module: nn.Module, args: Any, kwargs: Any) -> None:
     method = _METHODS.get(number)
     if method is not None and method.model is module and unwrap(module).training and torch.is_grad_enabled():
         method._forward_begins(args, kwargs)
 
 
+@untraced
 def _after(number: int, module: nn.Module, _args: Any, _result: Any) -> None:
     method = _METHODS.get(number)
     if method is not None and method.model is module:
         method._forward_ends()
-
-
-# What happens here is no part of a compiled network.
-_before._torchdynamo_disable = True  # type: ignore[attr-defined]
-_after._torchdynamo_disable = True  # type: ignore[attr-defined]

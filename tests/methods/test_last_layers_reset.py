@@ -146,8 +146,10 @@ def test_looking_up_the_order_leaves_no_trace() -> None:
         outputs.append((model(inputs), torch.rand(1)))
     assert all(torch.equal(a, b) for i in (0, 1) for a, b in zip(outputs[i], outputs[i + 2], strict=True))
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in watched.state_dict().items())
-    assert watched.training and watched.norm.training
-    assert not watched._forward_pre_hooks and not watched.head._forward_pre_hooks
+    assert watched.training
+    assert watched.norm.training
+    assert not watched._forward_pre_hooks
+    assert not watched.head._forward_pre_hooks
 
 
 def test_what_is_not_called_is_not_guessed() -> None:
@@ -254,4 +256,5 @@ def test_the_optimizer_may_be_any() -> None:
     LastLayersReset(model, optimizer, layers="head", every=1)
     model(torch.randn(8, 6)).sum().backward()
     optimizer.step()
-    assert model.head.weight not in optimizer.state and model.body[0].weight in optimizer.state
+    assert model.head.weight not in optimizer.state
+    assert model.body[0].weight in optimizer.state

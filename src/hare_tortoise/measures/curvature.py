@@ -107,8 +107,8 @@ def hessian_eigenvalues(
     if error > tolerance:
         warnings.warn(
             f"with {max_products} products the top {k} eigenvalues of the Hessian have errors of up to {error:.1e} of "
-            f"the largest (inf: some were not found), expected {tolerance}: raise max_products or tolerance, or ask for "
-            "fewer",
+            f"the largest (inf: some were not found), expected {tolerance}: raise max_products or tolerance, or ask "
+            "for fewer",
             stacklevel=2,
         )
     return values

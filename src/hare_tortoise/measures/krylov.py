@@ -44,8 +44,9 @@ def largest(
         seed: of the start vectors.
 
     Returns:
-        Shape (k,) in descending order, and the bound of their errors relative to the largest magnitude found; it is
-        infinite where nothing shows that no larger one was left out, and zeros stand for those that were not found.
+        Shape (k,) in descending order, and a bound relative to the largest magnitude found: within it of each lies an
+        eigenvalue, and none above the last was left out by more. It is infinite where nothing shows the latter, and
+        zeros stand for those that were not found.
     """
     generator = torch.Generator().manual_seed(seed)
     found = _Found(operator, k, by_magnitude)

@@ -1,0 +1,112 @@
+"""How a Probe takes the measures that need derivatives, or what the network answered the last time.
+
+What costs many passes is taken of fewer samples, spread evenly over those of the probe.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hare_tortoise.methods.support.names import named_weights
+
+from .churn import churn, decision_churn
+from .context import Context
+from .curvature import hessian_effective_rank, hessian_eigenvalues, hessian_rank, hessian_trace
+from .derivatives import parameters
+from .gradients import (
+    fresh_gradients,
+    gradient_alignment,
+    gradient_conflict,
+    gradient_covariance,
+    gradient_norm,
+    gradient_norm_per_layer,
+    zero_gradient_ratio,
+)
+from .ntk import ntk_rank
+
+PAIRS, KERNEL, CURVATURE, EIGENVALUES = 64, 32, 512, 50
+
+
+def take_gradient_norm(context: Context) -> dict[str, float]:
+    """The 2-norm of the whole gradient; the 1-norm as "l1", those of the layers as "layer/…" and "l1/layer/…"."""
+    gradients = _gradients(context)
+    found = {"": float(gradient_norm(gradients)), "l1": float(gradient_norm(gradients, order=1))}
+    for prefix, order in (("", 2), ("l1/", 1)):
+        for layer, norm in gradient_norm_per_layer(gradients, order=order).items():
+            found[f"{prefix}layer/{layer}"] = float(norm)
+    return found
+
+
+def take_zero_gradient_ratio(context: Context) -> float:
+    """The share of zeros in the whole gradient."""
+    return float(zero_gradient_ratio(_gradients(context)))
+
+
+def take_gradient_covariance(context: Context) -> dict[str, float]:
+    """The mean cosine of the gradients of pairs of at most 64 samples; the share of negative ones as "conflict"."""
+    inputs, targets = _spread(context, PAIRS)
+    covariance = gradient_covariance(_differentiable(context), inputs, targets, loss=context.loss)
+    return {"": float(gradient_alignment(covariance)), "conflict": float(gradient_conflict(covariance))}
+
+
+def take_ntk_rank(context: Context) -> float:
+    """The rank of the empirical tangent kernel of at most 32 samples."""
+    return float(ntk_rank(_differentiable(context), _spread(context, KERNEL)[0]))
+
+
+def take_hessian_eigenvalue(context: Context) -> float:
+    """The eigenvalue of the Hessian of at most 512 samples that is largest in magnitude, with its sign."""
+    return float(
+        hessian_eigenvalues(_differentiable(context), *_spread(context, CURVATURE), loss=context.loss)
+    )
+
+
+def take_hessian_trace(context: Context) -> float:
+    """The trace of the Hessian of at most 512 samples."""
+    return float(hessian_trace(_differentiable(context), *_spread(context, CURVATURE), loss=context.loss))
+
+
+def take_hessian_rank(context: Context) -> dict[str, float]:
+    """The srank of the top 50 singular values of the Hessian of at most 512 samples; their effective rank beside."""
+    model = _differentiable(context)
+    k = min(EIGENVALUES, sum(weight.numel() for weight in parameters(model).values()))
+    values = hessian_eigenvalues(model, *_spread(context, CURVATURE), k=k, loss=context.loss)
+    return {"": float(hessian_rank(values)), "effective": float(hessian_effective_rank(values))}
+
+
+def take_churn(context: Context) -> dict[str, float]:
+    """The mean change of the outputs since the last time, and of decisions as "decisions"; nothing the first time."""
+    previous = context.memory.get("churn")
+    outputs = context.memory["churn"] = context.outputs.detach().clone()
+    if previous is None or previous.shape != outputs.shape:
+        return {}
+    found = {"": float(churn(outputs, previous))}
+    if outputs.ndim > 1 and outputs.shape[-1] > 1:
+        found["decisions"] = float(decision_churn(outputs, previous))
+    return found
+
+
+def _gradients(context: Context) -> dict[str, Tensor]:
+    return fresh_gradients(_differentiable(context), context.inputs, context.targets, loss=context.loss)
+
+
+def _differentiable(context: Context) -> nn.Module:
+    """The network that is measured, in which the parameters that are trained require a gradient."""
+    if context.trained is not None and context.trained is not context.model:
+        trained = named_weights(context.trained)
+        for name, weight in named_weights(context.model).items():
+            # The tortoise is kept without gradients; a Probe puts that back.
+            if isinstance(weight, nn.Parameter) and name in trained:
+                weight.requires_grad_(trained[name].requires_grad)
+    return context.model
+
+
+def _spread(context: Context, most: int) -> tuple[Tensor, Tensor]:
+    samples = len(context.inputs)
+    if samples <= most:
+        return context.inputs, context.targets
+    chosen = (
+        torch.linspace(0, samples - 1, most, dtype=torch.float64).round().long().to(context.inputs.device)
+    )
+    return context.inputs[chosen], context.targets[chosen.to(context.targets.device)]

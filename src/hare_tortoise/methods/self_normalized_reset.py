@@ -207,5 +207,5 @@ def renew(kept: Mapping[str, Tensor], percentile: float) -> None:
     enough = within >= percentile * within[:, -1:].to(dtype) - 1e-6
     quantile = enough.to(torch.uint8).argmax(1) + 1
     doubled = (2 * limit).clamp(max=silences.shape[1] - 1)
-    limit.copy_(torch.where(quantile < limit, quantile, doubled))
+    limit.copy_(torch.where(quantile < limit, quantile, doubled).masked_fill_(within[:, -1] == 0, 1))
     silences.zero_()

@@ -180,6 +180,18 @@ def test_trac_starts_from_rest() -> None:
     assert np.abs(trac_by_hand(4, 1e-8)[0] - flat(build()).numpy()).max() < 1e-6
 
 
+def test_trac_in_float32_may_stay_at_rest() -> None:
+    """As its page says: the first steps are lost in rounding, and then nothing has been gained by them."""
+    for s_prev, moves in ((1e-8, False), (1e-4, True)):
+        weight = nn.Parameter(torch.ones(3))
+        optimizer = trac([weight], lr=0.01, s_prev=s_prev)
+        for _ in range(100):
+            weight.grad = weight.detach() * 2
+            optimizer.step()
+        assert bool((weight < 0.9).all()) is moves
+        assert bool((weight == 1).all()) is not moves
+
+
 def real_error_function(optimizer: Any) -> None:
     """The fault: erf in the place of erfi."""
     optimizer.erf_imag = torch.erf

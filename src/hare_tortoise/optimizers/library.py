@@ -95,8 +95,10 @@ def trac(
         θ ← θ_ref + max(S, 0) · (Δ + u)
 
     `Δ = (θ − θ_ref) / (S + eps)` is the way that the base alone has come, `u` its step now, `θ_ref` the weights at the
-    first step. In the first steps `S` is about `s_prev`: the weights start from rest. The optimizer is the TRAC of
-    pytorch-optimizer. It keeps its sums in float32, and reads a number from the device at each step.
+    first step. In the first steps `S` is about `s_prev`: the weights start from rest. In float32 steps so small are
+    lost in rounding but for tiny weights: a small network may never start with the default, which is the paper's.
+    The optimizer is the TRAC of pytorch-optimizer. It keeps its sums in float32, and reads a number from the device
+    at each step.
 
     Args:
         params: parameters in float32 or float64, or groups of them.

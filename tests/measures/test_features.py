@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -63,7 +65,7 @@ def test_compiled_and_wrapped() -> None:
     model, inputs = Backwards(), torch.randn(5, 3)
     expected = features(model, inputs)
     torch.testing.assert_close(features(nn.DataParallel(model), inputs), expected, rtol=0, atol=0)
-    compiled = torch.compile(model, backend="aot_eager")
+    compiled: Any = torch.compile(model, backend="aot_eager")
     compiled(inputs)
     torch.testing.assert_close(features(compiled, inputs), expected, rtol=0, atol=0)
 

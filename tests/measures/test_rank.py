@@ -20,7 +20,7 @@ def rotated(values: Tensor, samples: int, dtype: torch.dtype = torch.float32, se
 
     def orthonormal(rows: int) -> Tensor:
         start = torch.randn(rows, len(values), dtype=torch.float64, generator=generator)
-        return torch.linalg.qr(start).Q
+        return torch.as_tensor(torch.linalg.qr(start).Q)
 
     return (orthonormal(samples) * values.double() @ orthonormal(len(values)).T).to(dtype)
 
@@ -70,7 +70,7 @@ def test_srank() -> None:
 
 def shares(features: Tensor) -> Tensor:
     values = torch.linalg.svdvals(features.double())
-    return values.cumsum(0) / values.sum()
+    return torch.as_tensor(values.cumsum(0) / values.sum())
 
 
 def exceeding(features: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def network() -> nn.Sequential:
     torch.manual_seed(0)
     model = nn.Sequential(Restless(), nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 2))
     model[3].eval()
-    model[0].inner.bias.requires_grad_(False)
+    model.get_parameter("0.inner.bias").requires_grad_(False)
     model(torch.randn(8, 3)).square().mean().backward()
     return model
 
@@ -158,7 +158,7 @@ def test_a_change_of_values_is_still_seen_by_a_backward() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
     loss = model(torch.randn(2, 3)).sum()
     with undisturbed(model), torch.no_grad():
-        model[1].weight.mul_(2)
+        model.get_parameter("1.weight").mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 

@@ -53,7 +53,7 @@ def functional() -> tuple[Functional, Tensor]:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-        model.conv.bias[1] = -50.0  # dead
+        model.conv.get_parameter("bias")[1] = -50.0  # dead
         model.hidden.bias[2] = 50.0  # saturated
     return model, torch.randn(6, 1, 4, 4, generator=generator)
 
@@ -227,7 +227,7 @@ def test_bounds_of_nonlinearities(kind: Callable[[], nn.Module], bounds: int | N
 def test_bounds_that_were_set() -> None:
     model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Hardtanh(-3.0, 2.0), nn.Linear(2, 1))
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[1.0], [10.0]]))
+        model.get_parameter("0.weight").copy_(torch.tensor([[1.0], [10.0]]))
     saturated = unit_activity(model, torch.tensor([[1.0], [-1.0]]))["0"].saturated
     assert saturated is not None
     assert saturated.tolist() == [0.0, 1.0]
@@ -255,7 +255,7 @@ def test_refusals() -> None:
         unit_activity(nn.Sequential(nn.Linear(3, 2), nn.Dropout()), torch.ones(1, 3))
     broken = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     with torch.no_grad():
-        broken[0].weight[1, 1] = math.inf
+        broken.get_parameter("0.weight")[1, 1] = math.inf
     with pytest.raises(ValueError, match="the activations of 0 are not finite"):
         unit_activity(broken, torch.ones(1, 3))
     for wrong in (-0.1, math.nan, math.inf):

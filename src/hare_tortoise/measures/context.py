@@ -31,6 +31,7 @@ class Context:
         deployed: the network that a method deploys (the tortoise); None: there is none.
         initial: the weights at the start by canonical name; empty if no measure asked for them.
         head: name of the output layer, whose input are the features; None: the last Linear that is called.
+        fresh: builds a new network of the same form; None: `reset_parameters` of each module.
         memory: tensors that a measure leaves there for the next time, by a key that starts with its name.
     """
 
@@ -41,6 +42,7 @@ class Context:
     deployed: nn.Module | None = None
     initial: Mapping[str, Tensor] = field(default_factory=dict)
     head: str | None = None
+    fresh: Callable[[], nn.Module] | None = None
     memory: MutableMapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property

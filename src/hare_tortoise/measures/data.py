@@ -34,7 +34,9 @@ class Data:
         if self.pair is None:
             _refuse_shuffling(source)
         self.passes = 0
-        self.digest = _digest(self._pass())
+        first = list(self._pass())
+        self.digest = _digest(first)
+        self.example = first[0][0][:8]
         if self.pair is None:
             self.batches()
 

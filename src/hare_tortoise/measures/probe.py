@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from hare_tortoise.methods import Loss, Method
 from hare_tortoise.methods.schedules import check_interval
 from hare_tortoise.methods.support.deployed import refuse_while_lent
+from hare_tortoise.methods.support.fresh import Fresh
 from hare_tortoise.methods.support.names import local, named_weights, unwrap
 from hare_tortoise.methods.support.step_count import StepCount
 from hare_tortoise.methods.support.values import loaded_snapshot, snapshot
@@ -45,6 +46,8 @@ class Probe:
         method: the method at work on the model, for measures that compare with what it deploys.
         of: measure the "hare", which is the model itself, or the network that the method has "deployed".
         head: name of the output layer, whose input are the features; None: the last Linear that is called.
+        fresh: builds a new network of the same form, for measures that compare with one; None: the `reset_parameters`
+            of each module.
         loss: of outputs and targets, a scalar.
 
     Raises:
@@ -76,6 +79,7 @@ class Probe:
         method: Method | None = None,
         of: Network = "hare",
         head: str | None = None,
+        fresh: Fresh | None = None,
         loss: Loss = cross_entropy,
     ) -> None:
         self.measures = _chosen(measures)
@@ -89,14 +93,16 @@ class Probe:
             )
         _check_method(model, method, of, self.measures)
         self.model, self.method, self.of = model, method, of
-        self.head, self.loss, self.every = head, loss, every
+        if fresh is not None and not _needed("fresh", self.measures):
+            raise ValueError("fresh would be ignored: none of the measures compares with a fresh network")
+        self.head, self.loss, self.every, self.fresh = head, loss, every, fresh
         self.records: list[dict[str, float]] = []
         self._memory: dict[str, Tensor] = {}
         self._handle: Any = None
         self._count_from(0)
         with undisturbed(model) as network:
             self.data = Data(data)
-            check_deterministic(network, self._batches(network)[0][0])
+            check_deterministic(network, self.data.example.to(_device(network)))
         self._initial = snapshot(model, _parameters(model)) if _needed("initial", self.measures) else {}
         if optimizer is not None:
             self.attach(optimizer)
@@ -113,9 +119,11 @@ class Probe:
             TypeError: it is no optimizer.
             ValueError: `every` is None, so that nothing would be taken.
         """
-        optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+        optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
         if not optimizers or not all(isinstance(item, Optimizer) for item in optimizers):
-            raise TypeError("optimizer is no torch.optim.Optimizer, nor several of them")
+            raise TypeError(
+                f"optimizer is a {type(optimizer).__name__}, expected a torch.optim.Optimizer or several"
+            )
         if self.every is None:
             raise ValueError(
                 "every is None, so that counting steps would take nothing: build the probe with every="
@@ -168,6 +176,7 @@ class Probe:
             trained = undo.enter_context(undisturbed(self.model))
             if deployed is not None:
                 deployed = undo.enter_context(undisturbed(deployed))
+                _require_gradients_alike(trained, deployed)
             context = Context(
                 model=deployed if deployed is not None and self.of == "deployed" else trained,
                 batches=self._batches(trained),
@@ -176,6 +185,7 @@ class Probe:
                 deployed=deployed,
                 initial=self._initial,
                 head=self.head,
+                fresh=self.fresh,
                 memory=self._memory,
             )
             for name, measure in self.measures.items():
@@ -266,6 +276,14 @@ def _check_method(
             f"{', '.join(wanted)} needs a network that is deployed, and {type(method).__name__} has none of its own: "
             "give a HareTortoise, an EMA, or a Chain that has one"
         )
+
+
+def _require_gradients_alike(trained: nn.Module, deployed: nn.Module) -> None:
+    # The tortoise requires no gradients; some measures take them.
+    own = named_weights(deployed)
+    for name, tensor in named_weights(trained).items():
+        if isinstance(tensor, nn.Parameter):
+            own[name].requires_grad_(tensor.requires_grad)
 
 
 def _parameters(model: nn.Module) -> list[str]:

@@ -8,10 +8,15 @@ from typing import Literal
 
 from torch import Tensor
 
+from . import takes
 from .context import Context, Take
 from .norms import distances, feature_norm, hare_tortoise_distance, total, weight_norms
 from .rank import counted_rank, energy_rank, entropy_rank
+from .trainability import trainability
 from .units import Activity, dead_units, dormant_ratio, saturated_units, zero_activation_ratio
+
+Found = dict[str, float]
+_PROBE_SAMPLES, _PROBE_STEPS = 512, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,7 @@ class Measure:
         reading: how to read it, one line: what a high or low value means.
         higher_is: whether a higher value is "better" or "worse" for plasticity; None: neither by itself.
         cost: of taking it once, in forwards of the probe's data and the like.
-        needs: what of the context it cannot do without: "initial", "deployed", "targets".
+        needs: what of the context it uses that costs something to have: "initial", "deployed", "fresh".
     """
 
     take: Take
@@ -36,35 +41,29 @@ class Measure:
     needs: frozenset[str] = frozenset()
 
 
-def _dormant(context: Context) -> dict[str, float]:
+def _dormant(context: Context) -> Found:
     found = {"": float(dormant_ratio(context.activity))}
     for threshold in (0.0, 0.1):
         found[f"{threshold:g}"] = float(dormant_ratio(context.activity, threshold))
     return found | _per_layer(dormant_ratio, context.activity)
 
 
-def _per_layer(measure: Callable[[Activity], Tensor], layers: Mapping[str, Activity]) -> dict[str, float]:
-    return {f"layer/{name}": float(measure(layer)) for name, layer in layers.items()}
-
-
-def _zeros(context: Context) -> dict[str, float]:
+def _zeros(context: Context) -> Found:
     layers = context.activity
     return {"": float(zero_activation_ratio(layers))} | _per_layer(zero_activation_ratio, layers)
 
 
-def _saturated(context: Context) -> dict[str, float]:
+def _saturated(context: Context) -> Found:
     layers = {name: layer for name, layer in context.activity.items() if layer.saturated is not None}
     return {"": float(saturated_units(layers))} | _per_layer(saturated_units, layers)
 
 
-def _weights(context: Context) -> dict[str, float]:
-    norms = weight_norms(context.model)
+def _per_layer(measure: Callable[[Activity], Tensor], layers: Mapping[str, Activity]) -> Found:
+    return {f"layer/{name}": float(measure(layer)) for name, layer in layers.items()}
+
+
+def _with_layers(norms: Found) -> Found:
     return {"": total(norms)} | {f"layer/{name}": norm for name, norm in norms.items()}
-
-
-def _distance(context: Context) -> dict[str, float]:
-    found = distances(context.model, context.initial)
-    return {"": total(found)} | {f"layer/{name}": distance for name, distance in found.items()}
 
 
 def _apart(context: Context) -> float:
@@ -73,6 +72,11 @@ def _apart(context: Context) -> float:
             "hare-tortoise-distance needs the network that is deployed: give the method by method="
         )
     return hare_tortoise_distance(context.trained, context.deployed)
+
+
+def _trainability(context: Context) -> float:
+    inputs, outputs = context.inputs[:_PROBE_SAMPLES], context.outputs.shape[-1]
+    return float(trainability(context.model, context.fresh, inputs, outputs, steps=_PROBE_STEPS))
 
 
 _FORWARD = "one forward of the data"
@@ -143,14 +147,14 @@ MEASURES: dict[str, Measure] = {
         cost=_FORWARD,
     ),
     "weight-norm": Measure(
-        take=_weights,
+        take=lambda context: _with_layers(weight_norms(context.model)),
         description="Norm of all parameters",
         reading="Growth without end makes each step relatively smaller, which is one way in which learning slows down.",
         higher_is="worse",
         cost="one pass over the weights",
     ),
     "distance-from-initialisation": Measure(
-        take=_distance,
+        take=lambda context: _with_layers(distances(context.model, context.initial)),
         description="Distance of all parameters from where they started",
         reading="How far training has gone from a state that could learn; compare methods, not networks.",
         higher_is=None,
@@ -164,5 +168,69 @@ MEASURES: dict[str, Measure] = {
         higher_is=None,
         cost="one pass over both networks",
         needs=frozenset({"deployed"}),
+    ),
+    "gradient-norm": Measure(
+        take=takes.take_gradient_norm,
+        description="Norm of the gradient of the loss on the data, newly computed",
+        reading="Near 0 nothing more is learnt from these data; explosive growth goes with unstable training.",
+        higher_is=None,
+        cost="one forward and backward of the data",
+    ),
+    "zero-gradient-ratio": Measure(
+        take=takes.take_zero_gradient_ratio,
+        description="Share of the elements of that gradient that are exactly zero",
+        reading="Weights that the data do not move: into and out of dead units, for instance.",
+        higher_is="worse",
+        cost="one forward and backward of the data",
+    ),
+    "gradient-covariance": Measure(
+        take=takes.take_gradient_covariance,
+        description="Mean cosine between the gradients of two samples (of their normed covariance)",
+        reading="Near 1 all samples ask for the same step, below 0 they work against each other.",
+        higher_is=None,
+        cost=f"the gradients of {takes.PAIRS} samples, one by one",
+    ),
+    "hessian-eigenvalue": Measure(
+        take=takes.take_hessian_eigenvalue,
+        description="Eigenvalue of the loss's Hessian of the largest magnitude",
+        reading="Sharp curvature: the higher, the smaller the steps that do not diverge.",
+        higher_is="worse",
+        cost=f"up to 400 Hessian products on {takes.CURVATURE} samples; the extra `curvature`",
+    ),
+    "hessian-trace": Measure(
+        take=takes.take_hessian_trace,
+        description="Sum of the eigenvalues of the loss's Hessian, estimated",
+        reading="Mean curvature over all directions; 0 where the loss is flat.",
+        higher_is=None,
+        cost=f"99 Hessian products on {takes.CURVATURE} samples; the extra `curvature`",
+    ),
+    "hessian-rank": Measure(
+        take=takes.take_hessian_rank,
+        description=f"Number of the {takes.EIGENVALUES} largest eigenvalues (magnitudes) that hold 99 % of their sum",
+        reading="Directions with curvature; few at the start of a task go with a loss of plasticity.",
+        higher_is="better",
+        cost=f"up to 400 Hessian products on {takes.CURVATURE} samples; the extra `curvature`",
+    ),
+    "ntk-rank": Measure(
+        take=takes.take_ntk_rank,
+        description=f"Number of eigenvalues of the tangent kernel on {takes.KERNEL} samples with 99 % of the sum",
+        reading="How many samples and outputs a step can move independently; a fall means that they move together.",
+        higher_is="better",
+        cost=f"the derivatives of all outputs of {takes.KERNEL} samples",
+    ),
+    "churn": Measure(
+        take=takes.take_churn,
+        description="Mean change of the outputs since the last taking",
+        reading="How much training, or a reset, moves the answers to the same inputs; none at the first taking.",
+        higher_is=None,
+        cost="one forward of the data, and its outputs kept",
+    ),
+    "trainability": Measure(
+        take=_trainability,
+        description="Loss after fitting random labels from here, minus that from a fresh network",
+        reading="Above 0 the network learns something new worse than a fresh one: what loss of plasticity means.",
+        higher_is="worse",
+        cost=f"{2 * _PROBE_STEPS} training steps on {_PROBE_SAMPLES} samples, on two copies",
+        needs=frozenset({"fresh"}),
     ),
 }

@@ -23,10 +23,11 @@ def _huber(shift: Tensor) -> Tensor:
     return inner * (size - inner / 2)
 
 
-_ELEMENTWISE: dict[Distance, Callable[[Tensor], Tensor]] = {
-    "l2": lambda shift: shift.square() / 2,
-    "l1": torch.abs,
-    "huber": _huber,
+# With a factor for the sum: a factor for each element would be one more pass over the weights.
+_ELEMENTWISE: dict[Distance, tuple[float, Callable[[Tensor], Tensor]]] = {
+    "l2": (0.5, torch.square),
+    "l1": (1, torch.abs),
+    "huber": (1, _huber),
 }
 
 
@@ -86,13 +87,13 @@ class L2Init(Anchored):
         self.theta0 = snapshot(model, self._names())
 
     def penalty(self, inputs: Tensor, outputs: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Return `strength / 2 · Σ‖θ − θ0‖²`, a scalar, differentiable in the parameters."""
+        """Return the strength times the distance, a scalar, differentiable in the parameters."""
         total = outputs.new_zeros(())
+        factor, elementwise = _ELEMENTWISE[self.distance]
         if self.strength:
-            elementwise = _ELEMENTWISE[self.distance]
             for theta, theta0 in self._pairs():
                 total = total + whole_sum(elementwise(theta - theta0)).to(total.device)
-        return self.strength * total
+        return self.strength * factor * total
 
     def weights_changed(self, change: Change) -> None:
         """Take the weights of a new network as the initial ones."""

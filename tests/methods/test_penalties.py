@@ -1,0 +1,104 @@
+"""What all penalties keep: no wait for the device, one value in every precision that the outputs may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from hare_tortoise.methods import (
+    L2,
+    CChain,
+    L2Init,
+    Method,
+    Parseval,
+    SelfDistillation,
+    SpectralDecoupling,
+    SpectralRegularization,
+    WassersteinInit,
+)
+from hare_tortoise.testing import Network, batch
+from tests.methods.test_hare_tortoise_cost import WAITS, Recorder
+
+KINDS: list[Callable[..., Method]] = [
+    L2,
+    L2Init,
+    WassersteinInit,
+    SpectralRegularization,
+    Parseval,
+    SpectralDecoupling,
+    SelfDistillation,
+    CChain,
+]
+
+
+class Waits(L2):
+    """Asks the device for a number at each step."""
+
+    def penalty(self, *args: Any) -> torch.Tensor:
+        return torch.tensor(super().penalty(*args).item())
+
+
+def waits(kind: Callable[..., Method]) -> list[str]:
+    """What waits for the device in a step, skipped or not, after some that fill what is kept."""
+    model = Network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    method = kind(model)
+    recorder = Recorder()
+    for number in range(6):
+        inputs, targets = batch(number)
+        outputs = model(inputs)
+        loss = cross_entropy(outputs, targets)
+        method.penalty(inputs, outputs, targets)
+        if number > 3:
+            with recorder:
+                loss = loss + method.penalty(inputs, outputs, targets)
+                method.after_step(torch.tensor(float(number == 4)))
+        else:
+            method.after_step()
+        optimizer.step()
+    return [name for name in recorder.operations if name.startswith(WAITS)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_step_waits_for_the_device(kind: Callable[..., Method]) -> None:
+    assert waits(kind) == []
+
+
+def test_a_wait_is_seen() -> None:
+    assert waits(Waits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_in_half_precision_give_a_penalty_in_float32(kind: Callable[..., Method]) -> None:
+    """As under autocast, where the loss is in float32 and the outputs are not."""
+    model = Network()
+    method = kind(model)
+    for number in range(3):
+        inputs, targets = batch(number)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.1)
+        penalty = method.penalty(inputs, model(inputs).to(torch.bfloat16), targets)
+        method.after_step()
+    assert penalty.dtype == torch.float32
+    assert penalty.item() > 0
+
+
+@pytest.mark.parametrize("kind", [L2, L2Init, WassersteinInit, SpectralRegularization, Parseval])
+def test_penalties_on_weights_follow_a_network_that_was_cast(kind: Callable[..., Method]) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    method = kind(model)
+    with torch.no_grad():
+        model.get_parameter("0.weight").mul_(3)
+    method.after_step()
+    before = method.penalty(torch.zeros(1, 4), torch.zeros(1, 2))
+    model.double()
+    after = method.penalty(torch.zeros(1, 4).double(), torch.zeros(1, 2).double())
+    assert after.dtype == torch.float64
+    assert after.item() == pytest.approx(before.item(), rel=1e-5)
+    assert before.item() > 0

@@ -6,7 +6,7 @@ import copy
 import io
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,29 +27,7 @@ from hare_tortoise.measures import (
     weight_norm,
 )
 from hare_tortoise.methods import EMA, Chain, HareTortoise, L2Init, WarmStart
-
-INPUTS = torch.randn(12, 6, generator=torch.Generator().manual_seed(1))
-TARGETS = torch.arange(12) % 3
-
-
-class Learner(nn.Module):
-    """Dropout, BatchNorm and an activation that can saturate, with noise of its own in training."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 5), nn.Tanh()
-        )
-        self.head = nn.Linear(5, 3)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return torch.as_tensor(self.head(self.body(inputs)))
-
-
-def learner() -> tuple[Learner, AdamW]:
-    torch.manual_seed(0)
-    model = Learner()
-    return model, AdamW(model.parameters(), lr=0.05)
+from tests.measures.learner import INPUTS, TARGETS, Learner, learner
 
 
 def train(
@@ -325,102 +303,6 @@ def test_a_measure_of_ones_own() -> None:
     assert found.keys() == {"top", "top/loss", "srank"}
     model.eval()
     assert found["top/loss"] == cross_entropy(model(INPUTS), TARGETS).item()
-
-
-class Sampler:
-    """Pairs in an order that a function gives anew each time."""
-
-    def __init__(self, order: Callable[[], Tensor]) -> None:
-        self.order = order
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.order()
-        for start in range(0, len(order), 5):
-            rows = order[start : start + 5]
-            yield INPUTS[rows], TARGETS[rows]
-
-
-def test_batches_are_as_good_as_a_pair() -> None:
-    model, _ = learner()
-    dataset = torch.utils.data.TensorDataset(INPUTS, TARGETS)
-    names = ["effective-rank", "dormant-ratio", "dead-units", "gradient-norm"]
-    expected = Probe(model, (INPUTS, TARGETS), measures=names).take()
-    state = torch.get_rng_state()
-    for data in (
-        torch.utils.data.DataLoader(dataset, batch_size=5),
-        Sampler(lambda: torch.arange(12)),
-        [(INPUTS, TARGETS)],
-    ):
-        found = Probe(model, data, measures=names).take()
-        assert found == pytest.approx(expected, rel=1e-5)
-    # A loader draws a seed from the global generator at each pass.
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-own_generator = torch.Generator()
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (
-            torch.utils.data.DataLoader(torch.utils.data.TensorDataset(INPUTS, TARGETS), shuffle=True),
-            r"data is a DataLoader that shuffles \(RandomSampler\), expected the same .*: build it with shuffle=False",
-        ),
-        (Sampler(lambda: torch.randperm(12)), "data gave other pairs, or another order"),
-        (
-            Sampler(lambda: torch.randperm(12, generator=own_generator)),
-            "data gave other pairs, or another order",
-        ),
-        (
-            Sampler(lambda: torch.from_numpy(np.random.permutation(12))),
-            "data gave other pairs, or another order",
-        ),
-        (
-            Sampler(lambda: torch.arange(12)[random.randrange(12) :]),
-            "data gave other pairs, or another order",
-        ),
-        (iter([(INPUTS, TARGETS)]), r"data is a list_iterator, expected .* that can be read again"),
-        (INPUTS, "data gave a Tensor, expected pairs of tensors"),
-        (7, "data is a int, expected a pair"),
-        ([], "data gave no pairs"),
-        ((INPUTS, TARGETS[:3]), r"have shapes \(12, 6\) and \(3,\), expected the same number of samples"),
-        ((INPUTS[:0], TARGETS[:0]), "expected the same number of samples, at least one"),
-    ],
-)
-def test_data_that_are_not_the_same_each_time_are_refused(data: Any, message: str) -> None:
-    model, _ = learner()
-    with pytest.raises(ValueError, match=message):
-        Probe(model, data, measures=["srank"])
-
-
-def test_data_that_change_later_are_refused() -> None:
-    model, _ = learner()
-    orders = [torch.arange(12)] * 3 + [torch.arange(12).flip(0)]
-    taken = Probe(model, Sampler(lambda: orders.pop(0)), measures=["srank"])
-    taken.take()
-    with pytest.raises(ValueError, match="data gave other pairs, or another order"):
-        taken.take()
-
-
-def test_a_network_that_draws_in_eval_mode_is_refused() -> None:
-    class Noisy(Learner):
-        def forward(self, inputs: Tensor) -> Tensor:
-            return super().forward(inputs) + torch.rand(3)
-
-    with pytest.raises(ValueError, match="two forwards of the same inputs"):
-        Probe(Noisy(), (INPUTS, TARGETS), measures=["srank"])
-
-
-def test_all_samples_count_where_they_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, _ = learner()
-    names = ["effective-rank", "zero-activation-ratio", "churn", "gradient-norm"]
-    whole = Probe(model, (INPUTS, TARGETS), measures=names)
-    whole.take()
-    monkeypatch.setattr("hare_tortoise.measures.data._ROWS", 5)
-    parts = Probe(model, (INPUTS, TARGETS), measures=names)
-    parts.take()
-    assert parts.take() == pytest.approx(whole.take(), rel=1e-5)
 
 
 def test_under_compile_and_wrappers() -> None:

@@ -119,7 +119,7 @@ class Probe:
             TypeError: it is no optimizer.
             ValueError: `every` is None, so that nothing would be taken.
         """
-        optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
+        optimizers: Sequence[Any] = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
         if not optimizers or not all(isinstance(item, Optimizer) for item in optimizers):
             raise TypeError(
                 f"optimizer is a {type(optimizer).__name__}, expected a torch.optim.Optimizer or several"

@@ -171,6 +171,24 @@ def test_before_the_injection_training_is_what_it_was() -> None:
     assert all(torch.equal(trained[name], value) for name, value in copies(plain.model).items())
 
 
+@pytest.mark.parametrize("bends", [False, True])
+def test_a_linear_head_gains_nothing(bends: bool) -> None:
+    """Which the page says: the sum of linear layers is one, with the same gradients."""
+    models = []
+    for injects in (True, False):
+        model = deep()
+        model[2] = model[2] if bends else nn.Linear(5, 3, dtype=torch.float64)
+        optimizer = SGD(model.parameters(), lr=0.1, momentum=0.0)
+        method = PlasticityInjection(model, optimizer, head="2")
+        if injects:
+            method.new_data()
+        for number in range(4):
+            step(model, optimizer, number)
+        models.append(model.eval())
+    inputs = batch(9, torch.float64)[0]
+    assert torch.allclose(models[0](inputs), models[1](inputs), rtol=1e-10) is not bends
+
+
 def tortoise_after_injection(
     kind: Any = PlasticityInjection,
 ) -> tuple[HareTortoise, Network, Any, Tensor, Tensor]:

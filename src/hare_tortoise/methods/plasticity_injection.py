@@ -26,7 +26,9 @@ class PlasticityInjection(Method):
 
     At the first `new_data()`, and only then, `h` becomes a frozen copy of the head, `h1` the head that learns, with
     fresh weights, and `h2` a frozen copy of these. The outputs are the same as before; there are as many parameters
-    to train as before.
+    to train as before. A head that is one linear layer gains nothing: the sum is again one linear layer with the
+    gradients that it had, and only weight decay and the optimizer's state differ. Name a part with layers in it that
+    bend (the authors: everything behind the convolutions).
 
     The module `head` is wrapped when the method is built, and its weights have other names from then on:
     `head.weight` is `head.trained.weight` (h1, the parameters that your optimizer holds), with the buffers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from tests.methods.unit_oracle import Array, Chosen, Rule, Seen
@@ -22,14 +22,16 @@ def below_share_of_the_mean(activity: list[float], threshold: float) -> list[int
 
 
 def redo(threshold: float, every: int) -> Rule:
-    return _every(every, lambda seen: seen.activations, threshold)
+    return _compared(every, threshold, lambda seen: seen.activations)
 
 
-def regrama(threshold: float, every: int) -> Rule:
-    return _every(every, lambda seen: seen.weight_gradients, threshold)
+def regrama(threshold: float, every: int, gradient: str = "weights") -> Rule:
+    if gradient == "weights":
+        return _compared(every, threshold, lambda seen: seen.weight_gradients)
+    return _compared(every, threshold, lambda seen: seen.activation_gradients)
 
 
-def _every(every: int, what: object, threshold: float) -> Rule:
+def _compared(every: int, threshold: float, what: Callable[[Seen], Mapping[str, Array]]) -> Rule:
     step = 0
 
     def rule(seen: Seen) -> Chosen:
@@ -37,8 +39,7 @@ def _every(every: int, what: object, threshold: float) -> Rule:
         step += 1
         if step % every:
             return {}
-        rows: Mapping[str, Array] = what(seen)  # type: ignore[operator]
-        return {name: below_share_of_the_mean(mean_abs(array), threshold) for name, array in rows.items()}
+        return {name: below_share_of_the_mean(mean_abs(rows), threshold) for name, rows in what(seen).items()}
 
     return rule
 

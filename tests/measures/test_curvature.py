@@ -53,7 +53,7 @@ def differences(model: nn.Module, inputs: Tensor, targets: Tensor, loss: Callabl
     weights = [p for p in model.parameters() if p.requires_grad]
     rows = []
     for weight in weights:
-        for element in weight.detach().view(-1).split(1):
+        for element in torch.split(weight.detach().view(-1), 1):
             start, ends = element.clone(), []
             for shift in (1e-5, -1e-5):
                 element.copy_(start + shift)
@@ -66,7 +66,8 @@ def differences(model: nn.Module, inputs: Tensor, targets: Tensor, loss: Callabl
 
 
 def spectrum(model: nn.Module, **settings: Any) -> Tensor:
-    return torch.linalg.eigvalsh(whole_hessian(model, **settings))
+    values: Tensor = torch.linalg.eigvalsh(whole_hessian(model, **settings))
+    return values
 
 
 def by_magnitude(values: Tensor) -> Tensor:
@@ -89,7 +90,11 @@ def convolutional() -> nn.Module:
     return model.eval()
 
 
-NETS = {"layer norm": in_training, "batch norm": convolutional, "tied": lambda: TiedNetwork().double()}
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "layer norm": in_training,
+    "batch norm": convolutional,
+    "tied": lambda: TiedNetwork().double(),
+}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -138,7 +143,7 @@ def test_an_eigenvalue_that_stands_several_times_is_found_as_often() -> None:
 def test_parameters_that_are_unused_or_enter_linearly() -> None:
     """The library's own operator fails on both."""
     model = nn.ModuleDict({"used": nn.Linear(6, 3), "unused": nn.Linear(2, 2)}).double()
-    model.forward = model["used"].forward  # type: ignore[method-assign]
+    model.forward = model["used"].forward
     expected = by_magnitude(spectrum(model["used"]))[:2]
     torch.testing.assert_close(hessian_eigenvalues(model, X, Y, k=2), expected)
 

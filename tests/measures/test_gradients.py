@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -77,14 +77,14 @@ def test_zeros_are_not_hidden_by_what_training_left() -> None:
 
 def test_an_unused_parameter_has_zeros() -> None:
     model = nn.ModuleDict({"used": nn.Linear(6, 3), "unused": nn.Linear(2, 2)}).double()
-    model.forward = model["used"].forward  # type: ignore[method-assign]
+    model.forward = model["used"].forward
     gradients = fresh_gradients(model, X, Y)
     assert gradients["unused.weight"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
 def test_names_are_canonical_and_shared_weights_come_once() -> None:
     model = TiedNetwork().double()
-    wrapped = torch.compile(nn.DataParallel(model), backend="eager")
+    wrapped = cast(nn.Module, torch.compile(nn.DataParallel(model), backend="eager"))
     assert list(fresh_gradients(wrapped, X, Y)) == list(dict(model.named_parameters()))
 
 
@@ -263,3 +263,9 @@ def test_what_draws_or_fills_statistics_is_refused(
 def test_bad_input(call: Callable[[], Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         call()
+
+
+def test_sharded_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(derivatives, "in_parts", lambda model: True)
+    with pytest.raises(ValueError, match=r"the model is sharded \(FSDP2\)"):
+        fresh_gradients(in_training(), X, Y)

@@ -27,7 +27,7 @@ SPECTRA: dict[str, Sequence[float]] = {
 
 def symmetric(spectrum: Sequence[float], dtype: torch.dtype) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    Q = torch.linalg.qr(torch.randn(SIZE, SIZE, generator=generator, dtype=torch.float64))[0]
+    Q: Tensor = torch.linalg.qr(torch.randn(SIZE, SIZE, generator=generator, dtype=torch.float64))[0]
     values = torch.zeros(SIZE, dtype=torch.float64)
     values[: len(spectrum)] = torch.tensor(spectrum, dtype=torch.float64)
     return ((Q * values) @ Q.T).to(dtype)

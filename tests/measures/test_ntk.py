@@ -61,7 +61,7 @@ def test_rank() -> None:
 
 
 def of_the_jacobian(model: nn.Module, inputs: Tensor, delta: float) -> Tensor:
-    values = torch.linalg.svdvals(jacobian(model, inputs))
+    values: Tensor = torch.linalg.svdvals(jacobian(model, inputs))
     return ((values.cumsum(0) / values.sum()) < 1 - delta).sum() + 1
 
 

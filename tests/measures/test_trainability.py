@@ -50,7 +50,7 @@ def written_out(network: nn.Module, labels: Tensor) -> float:
         gradients = torch.autograd.grad(loss, list(network.parameters()))
         with torch.no_grad():
             for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-                parameter -= LR * gradient
+                parameter.sub_(LR * gradient)
     return cross_entropy(network(X), labels).item()
 
 
@@ -161,7 +161,7 @@ def test_a_copy_that_acts_on_the_original_is_seen(
 
 def test_drawing_from_the_global_state_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of the official code: evaluation moves the random numbers of training."""
-    original = module.trainability
+    original: Callable[..., Tensor] = module.trainability
 
     def drawing(*args: Any, **settings: Any) -> Tensor:
         torch.rand(1)
@@ -214,6 +214,12 @@ def test_half_precision_is_fitted_in_float32() -> None:
     ],
 )
 def test_bad_input(settings: dict[str, Any], error: type[Exception], complaint: str) -> None:
-    given = {"model": plain(), "fresh": plain, "inputs": X, "outputs": 3, "steps": 1} | settings
+    given: dict[str, Any] = {
+        "model": plain(),
+        "fresh": plain,
+        "inputs": X,
+        "outputs": 3,
+        "steps": 1,
+    } | settings
     with pytest.raises(error, match=complaint):
         trainability(**given)

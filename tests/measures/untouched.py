@@ -57,7 +57,7 @@ def _record(model: nn.Module) -> dict[str, Tensor]:
     record |= {f"mode {name}": torch.tensor(module.training) for name, module in model.named_modules()}
     record["torch"] = torch.get_rng_state()
     record["python"] = torch.tensor(random.getstate()[1])
-    record["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))  # type: ignore[union-attr, index]
+    record["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))  # type: ignore[index]
     return record
 
 

@@ -92,9 +92,9 @@ def hessian_eigenvalues(
         if max_products < k:
             raise ValueError(f"max_products is {max_products}, expected at least k, {k}")
         if operator.size <= max_products:
-            values = torch.linalg.eigvalsh(_dense(operator))
-            order = values.abs() if which == "magnitude" else values
-            return values[order.argsort(descending=True)[:k]]
+            exact: Tensor = torch.linalg.eigvalsh(_dense(operator))
+            order = exact.abs() if which == "magnitude" else exact
+            return exact[order.argsort(descending=True)[:k]]
         values, error = largest(
             library,
             operator,
@@ -269,7 +269,7 @@ def _product(value: Tensor, weights: list[nn.Parameter]) -> Callable[[Tensor], T
     def product(vector: Tensor) -> Tensor:
         if not curved:
             return torch.zeros_like(vector)
-        parts = vector.split(sizes)
+        parts = torch.split(vector, sizes)
         found = torch.autograd.grad(
             [gradients[number] for number in curved],
             weights,

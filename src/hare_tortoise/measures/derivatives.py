@@ -91,7 +91,7 @@ def gram(
         rows = jacobian(network, values, part)
         return _scaled(rows) if scaled else rows
 
-    parts = list(zip(*(part.split(step) for part in samples), strict=True))
+    parts = list(zip(*(torch.split(part, step) for part in samples), strict=True))
     blocks: list[list[Tensor]] = [[] for _ in parts]
     for i, part in enumerate(parts):
         rows = rows_of(part)
@@ -131,7 +131,7 @@ def _scaled(rows: Tensor) -> Tensor:
 
 def _products(rows: Tensor, columns: Tensor) -> Tensor:
     """`rows·columnsᵀ`, summed in parts: in one go, float32 is off by 4e-4 after ten million terms."""
-    parts = zip(rows.split(_WIDTH, dim=1), columns.split(_WIDTH, dim=1), strict=True)
+    parts = zip(torch.split(rows, _WIDTH, 1), torch.split(columns, _WIDTH, 1), strict=True)
     return torch.stack([row @ column.T for row, column in parts]).sum(0)
 
 

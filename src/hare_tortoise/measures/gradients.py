@@ -78,7 +78,7 @@ def gradient_norm(gradients: Mapping[str, Tensor], *, order: int = 2) -> Tensor:
     """
     _check(gradients, order)
     norms = [_norm(gradient, order) for gradient in gradients.values()]
-    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0]) for norm in norms]), order)
+    return _norm(torch.stack([norm.to(norms[0]) for norm in norms]), order)
 
 
 def gradient_norm_per_layer(gradients: Mapping[str, Tensor], *, order: int = 2) -> dict[str, Tensor]:

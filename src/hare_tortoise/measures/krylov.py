@@ -73,7 +73,7 @@ def exact_sums(library: ModuleType) -> Any:
     class ExactSums(library.linalg.SingleDeviceBackend):  # type: ignore[misc, name-defined]
         def dot(self, a: Tensor, b: Tensor) -> Tensor:
             whole = len(a) - len(a) % _WIDTH
-            parts = torch.linalg.vecdot(a[:whole].view(-1, _WIDTH), b[:whole].view(-1, _WIDTH))
+            parts: Tensor = torch.linalg.vecdot(a[:whole].view(-1, _WIDTH), b[:whole].view(-1, _WIDTH))
             return parts.sum() + torch.dot(a[whole:], b[whole:])
 
         def norm(self, a: Tensor) -> Tensor:

@@ -234,6 +234,15 @@ def test_tiny_gradients_have_a_direction_too() -> None:
     torch.testing.assert_close(model.weight.detach(), before)
 
 
+def test_optimizers_that_are_hooked_to_the_backward_are_not_called() -> None:
+    model = small()
+    called: list[Tensor] = []
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(called.append)  # type: ignore[no-untyped-call]
+    DASH(model).new_data(data(), loss=cross_entropy)
+    assert not called
+
+
 def test_half_precision_is_averaged_in_float32() -> None:
     torch.manual_seed(0)
     model = nn.Linear(4, 3).bfloat16()

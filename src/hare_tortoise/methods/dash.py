@@ -123,15 +123,12 @@ class DASH(Method):
             directions = {name: _zeros(theta) for name, theta in thetas.items()}
             for inputs, targets in batches:
                 empty = False
-                loss(network(inputs), targets).backward()  # type: ignore[no-untyped-call]
-                reshard(network)
-                for name, theta in thetas.items():
+                gradients = _gradients(network, loss(network(inputs), targets), list(thetas.values()))
+                for direction, gradient in zip(directions.values(), gradients, strict=True):
                     # G ← (1 − alpha)·G + alpha·(−∇L)
-                    directions[name].mul_(1 - self.alpha)
-                    if theta.grad is not None:
-                        directions[name].sub_(theta.grad.to(directions[name].dtype), alpha=self.alpha)
-                for parameter in network.parameters():
-                    parameter.grad = None
+                    direction.mul_(1 - self.alpha)
+                    if gradient is not None:
+                        direction.sub_(gradient.to(direction.dtype), alpha=self.alpha)
         if empty:
             raise ValueError("batches is empty, expected at least one pair of inputs and targets")
         for direction in directions.values():
@@ -164,6 +161,19 @@ class DASH(Method):
                 "changed: look at the loss of the new data"
             )
         return factors
+
+
+def _gradients(network: nn.Module, loss: Tensor, thetas: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    if not any(map(is_sharded, thetas)):
+        # Not by backward(), which would call optimizers that are hooked to it.
+        return torch.autograd.grad(loss, thetas, allow_unused=True)
+    # Only a backward brings the gradients of the gathered weights to the shards.
+    loss.backward()  # type: ignore[no-untyped-call]
+    reshard(network)
+    gradients = [theta.grad for theta in thetas]
+    for parameter in network.parameters():
+        parameter.grad = None
+    return gradients
 
 
 def _zeros(theta: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ class FullReset(FromScratch):
     Args:
         model: any network.
         optimizer: its optimizer(s).
-        every: counted optimizer steps from reset to reset, at least 1. The authors: 200,000 environment steps for
-            SAC on states, 100,000 for DrQ on pixels.
+        every: counted optimizer steps from reset to reset, at least 1. The authors: 200,000 steps for SAC on
+            states, 100,000 for DrQ on pixels.
         optimizer_state: "reset": the next steps are bit for bit those of a newly built optimizer of the same class
             and groups (the authors build all anew); or "keep".
         fresh: builds a new network with the same names and shapes; None: `reset_parameters` of each module.

@@ -16,16 +16,16 @@ from .schedules import check_decay
 from .support.fresh import Fresh
 from .support.names import is_sharded, named_weights
 from .support.sharding import reshard
-from .support.shifted_taps import ShiftedUnitMethod
 from .support.step_count import StepCount
 from .support.turnover import Turnover
+from .support.unit_method import UnitMethod
 from .support.units import Units
 from .support.values import whole
 
 Utility = Literal["contribution", "adaptable-contribution"]
 
 
-class ContinualBackprop(ShiftedUnitMethod):
+class ContinualBackprop(UnitMethod):
     """Replace units of low utility, a few at a time: incoming weights `← fresh`, outgoing weights `← 0`.
 
     After every optimizer step, with `E` over its batch (and positions), `Σ` over the weights of a unit as they are
@@ -124,9 +124,9 @@ class ContinualBackprop(ShiftedUnitMethod):
     def _turnover(self, units: Units, step: int) -> Turnover:
         return Turnover(units.size, self.replacement_rate, self.maturity, start=step)
 
-    def shifts(self) -> Mapping[str, Tensor | float] | None:
+    def shifts(self) -> Mapping[str, Tensor | float]:
         """What is expected of each unit in the step that comes: `ĥ`."""
-        return self._expected() if self.utility == "adaptable-contribution" else None
+        return self._expected() if self.utility == "adaptable-contribution" else {}
 
     def _expected(self) -> dict[str, Tensor]:
         return {
@@ -171,7 +171,7 @@ class ContinualBackprop(ShiftedUnitMethod):
                 )
                 if expected is not None and seen.mean is not None:
                     use = use / sum(by_row(weights[weight]) for weight in units.incoming)
-                    self._average(kept["mean"], seen.mean + expected[name], flag)
+                    self._average(kept["mean"], seen.mean, flag)
                 self._average(kept["utility"], use, flag)
             kept["age"].add_(1 if flag is None else (~flag).to(kept["age"].dtype))
 

@@ -15,11 +15,11 @@ from .method import Change
 from .schedules import check_interval
 from .support.every import Every
 from .support.fresh import Fresh
-from .support.shifted_taps import ShiftedUnitMethod
+from .support.unit_method import UnitMethod
 from .support.units import Units
 
 
-class SelfNormalizedReset(ShiftedUnitMethod):
+class SelfNormalizedReset(UnitMethod):
     """Reset units that are silent for longer than they ever are: incoming weights `← fresh`, outgoing weights `← 0`.
 
     A unit fires in an optimizer step if any of its activations (over the batch and its positions) is above
@@ -119,9 +119,9 @@ class SelfNormalizedReset(ShiftedUnitMethod):
             "silences": torch.zeros(units.size, self.tau_max + 1, dtype=torch.int32, device=device),
         }
 
-    def shifts(self) -> Mapping[str, Tensor | float] | None:
+    def shifts(self) -> Mapping[str, Tensor | float]:
         """What activations must exceed for a unit to fire, where that is not zero."""
-        return None if self.fires_above == 0 else dict.fromkeys(self.groups, self.fires_above)
+        return {} if self.fires_above == 0 else dict.fromkeys(self.groups, self.fires_above)
 
     @torch.no_grad()
     def act(self, skipped: Tensor | bool | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .names import named_modules
+from .sharding import process_groups
 from .unit_types import Tap, Units
 from .untraced import untraced
 
@@ -31,9 +32,9 @@ class Observation:
     The means are over batch, positions, forwards, places and processes.
 
     Args:
-        magnitude: the mean of `|h|`, or of `|∂L/∂h|`.
+        magnitude: the mean of `|h − shift|` (without a shift `|h|`), or of `|∂L/∂h|`.
         mean: the mean of `h`; None: not asked for.
-        fired: whether any `h` was above zero; None: not asked for.
+        fired: whether any `h` was above the shift, or zero; None: not asked for.
     """
 
     magnitude: Tensor
@@ -48,7 +49,7 @@ class Taps:
     not count.
 
     Args:
-        network: without wrappers; its modules are known by their canonical names.
+        model: the network, wrapped or not; its modules are known by their canonical names.
         groups: what to watch, by name.
         observes: "activations", or "gradients" by them, which come in the backward pass.
         statistics: what is added up.
@@ -56,15 +57,16 @@ class Taps:
 
     def __init__(
         self,
-        network: nn.Module,
+        model: nn.Module,
         groups: Mapping[str, Units],
         observes: Observes,
         statistics: Collection[Statistic],
     ) -> None:
         self.on = False
+        self.shifts: Mapping[str, Tensor | float] = {}
         self.observes = observes
         self.statistics: tuple[Statistic, ...] = ("magnitude", *sorted(set(statistics) - {"magnitude"}))
-        modules = dict(named_modules(network))
+        modules = dict(named_modules(model))
         places: dict[tuple[str, bool], list[tuple[str, Tap]]] = {}
         for name, units in groups.items():
             for tap in units.taps if observes == "activations" else units.gradient_taps:
@@ -73,6 +75,7 @@ class Taps:
         self.sums: dict[tuple[str, Tap], tuple[Tensor, int]] = {}
         # The same order on all processes, whatever each of them sees first.
         self._keys = [place for taps in places.values() for place in taps]
+        self._processes = process_groups(model)
         self._sizes = {name: units.size for name, units in groups.items()}
         number = next(_NUMBERS)
         _TAPS[number] = self
@@ -89,9 +92,9 @@ class Taps:
         for handle in self._handles:
             handle.remove()
 
-    def begin(self, on: bool) -> None:
-        """A forward begins, which counts or not."""
-        self.on = on
+    def begin(self, on: bool, shifts: Mapping[str, Tensor | float]) -> None:
+        """A forward begins, which counts or not; `shifts` are taken from the activations, by name of the set."""
+        self.on, self.shifts = on, shifts
         for site in self.sites:
             site.calls = 0
 
@@ -106,26 +109,28 @@ class Taps:
         if tap.repeat > 1:
             value = value.unflatten(tap.dim, (-1, tap.repeat))
         dims = [dim for dim in range(value.ndim) if dim != tap.dim]
+        shift = self.shifts.get(name)
+        # Where nothing is below zero, magnitudes are a plain sum, the quickest of all reductions.
+        plain = tap.nonnegative and shift is None and self.observes == "activations"
         dtype = torch.promote_types(value.dtype, torch.float32)
         seen = []
         for statistic in self.statistics:
-            # Reductions in one pass, that make no tensor of the size of the activations.
-            if statistic == "magnitude":
-                seen.append(torch.linalg.vector_norm(value, 1, dims, dtype=dtype))
-            elif statistic == "mean":
+            if statistic == "mean" or (statistic == "magnitude" and plain):
                 seen.append(value.sum(dims, dtype=dtype) if dims else value.to(dtype))
+            elif statistic == "magnitude":
+                apart = value if shift is None else value.to(dtype) - _broadcast(shift, tap.dim, value.ndim)
+                seen.append(torch.linalg.vector_norm(apart, 1, dims, dtype=dtype))
             else:
-                seen.append((value.amax(dims) > 0).to(dtype))
-        sums, count = self.sums.get((name, tap), (None, 0))
-        fresh = torch.stack(seen)
-        total = fresh if sums is None else sums.add_(fresh)
-        self.sums[name, tap] = (total, count + value.numel() // self._sizes[name])
+                seen.append((value.amax(dims).to(dtype) > (0 if shift is None else shift)).to(dtype))
+        total, count = torch.stack(seen), value.numel() // self._sizes[name]
+        if (name, tap) in self.sums:
+            before, counted = self.sums[name, tap]
+            total, count = before.add_(total), counted + count
+        self.sums[name, tap] = (total, count)
 
-    def read(self, processes: Sequence[Any]) -> dict[str, Observation]:
-        """The means, over all processes of the groups `processes`, which all must call; unseen sets are left out."""
-        seen = {key: self.sums[key] for key in self._keys if key in self.sums}
-        if processes:
-            seen = self._over_processes(processes)
+    def read(self) -> dict[str, Observation]:
+        """The means, over all processes, which all must call; sets of which nothing was seen are left out."""
+        seen = self._over_processes() if self._processes else self.sums
         means: dict[str, list[Tensor]] = {}
         for (name, _), (total, count) in seen.items():
             means.setdefault(name, []).append(total / count)
@@ -136,7 +141,7 @@ class Taps:
             observed[name] = Observation(mean["magnitude"], mean.get("mean"), fired)
         return observed
 
-    def _over_processes(self, processes: Sequence[Any]) -> dict[tuple[str, Tap], tuple[Tensor, Any]]:
+    def _over_processes(self) -> dict[tuple[str, Tap], tuple[Tensor, Any]]:
         """The sums and counts of all processes, in one message for each group."""
         import torch.distributed as dist
 
@@ -147,11 +152,17 @@ class Taps:
             total, count = self.sums.get(key, empty)
             parts.append(torch.cat([total.to(some.dtype).reshape(-1), some.new_full((1,), count)]))
         flat = torch.cat(parts)
-        for group in processes:
+        for group in self._processes:
             dist.all_reduce(flat, group=group)
         summed = flat.split([len(part) for part in parts])
         shape = (len(self.statistics), -1)
         return {key: (part[:-1].view(shape), part[-1]) for key, part in zip(self._keys, summed, strict=True)}
+
+
+def _broadcast(shift: Tensor | float, dim: int, ndim: int) -> Tensor | float:
+    if not isinstance(shift, Tensor):
+        return shift
+    return shift.reshape([-1 if place == dim else 1 for place in range(ndim)])
 
 
 class _Site:

@@ -22,6 +22,7 @@ _ACTIVATIONS = (
     "relu relu6 leaky_relu rrelu elu selu celu gelu silu mish softplus sigmoid logsigmoid tanh hardtanh hardswish "
     "hardsigmoid softsign tanhshrink hardshrink softshrink threshold sin cos"
 )
+_NONNEGATIVE = ("relu", "relu6", "sigmoid", "softplus", "hardsigmoid", "abs", "absolute", "square", "exp")
 _NONLINEAR = (
     "clamp clamp_min clamp_max clip abs absolute square pow exp expm1 log1p sqrt erf atan arctan sinc"
 )
@@ -55,7 +56,7 @@ def nonlinear(*, kept: bool) -> Handler:
                     call, tracer.layer_of(None, None), _guessed_dim(call.result) if known is None else known
                 )
             return lost
-        origin = Origin()
+        origin = Origin(nonnegative=call.name in _NONNEGATIVE)
         if mark.seen is not None and len(call.inputs) == 1:
             origin.offer(COMPUTED, replace(mark.seen, function=_again(call)))
         if kept:

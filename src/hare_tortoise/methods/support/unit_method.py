@@ -20,7 +20,7 @@ from hare_tortoise.methods.method import Change, Method
 from .deployed import refuse_while_lent
 from .fresh import Fresh, check_drawable, check_fresh
 from .names import is_loaded_instance, layers, named_modules, named_weights, unwrap
-from .sharding import process_groups, reshard
+from .sharding import reshard
 from .taps import Observation, Observes, Statistic, Taps
 from .unit_reset import Draws, forget_entries, plan_reset, write_entries
 from .units import Units, trace_units
@@ -95,6 +95,10 @@ class UnitMethod(Method):
         """Whether the forward that comes must be watched."""
         return True
 
+    def shifts(self) -> Mapping[str, Tensor | float]:
+        """What magnitudes are measured from and firing starts at, by set of units: shape (units,), or a number."""
+        return {}
+
     def start(self, units: Units, device: torch.device) -> dict[str, Tensor]:
         """What is remembered of a set of units, by name, each of shape (units,), as it is at the start."""
         return {}
@@ -105,7 +109,7 @@ class UnitMethod(Method):
         Under DDP and FSDP2 all processes must call it: the first call after a step asks them all.
         """
         if self._observed is None:
-            self._observed = {} if self._taps is None else self._taps.read(process_groups(self.model))
+            self._observed = {} if self._taps is None else self._taps.read()
         return self._observed.get(name)
 
     def after_step(self, skipped: Tensor | bool | None = None) -> None:
@@ -195,7 +199,7 @@ class UnitMethod(Method):
             self.model.register_forward_hook(after, always_call=True),
         ]
         if self.groups and self._modules == _identities(self.model):
-            self._taps = Taps(unwrap(self.model), self.groups, self.observes, self.statistics)
+            self._taps = Taps(self.model, self.groups, self.observes, self.statistics)
 
     def _unwatch(self) -> None:
         for handle in self._handles:
@@ -209,7 +213,8 @@ class UnitMethod(Method):
         if self._taps is None:
             self._find(args, kwargs)
         if self._taps is not None:
-            self._taps.begin(self.observing())
+            observing = self.observing()
+            self._taps.begin(observing, self.shifts() if observing else {})
 
     def _forward_ends(self) -> None:
         if self._taps is not None:
@@ -246,7 +251,7 @@ class UnitMethod(Method):
             )
         self.groups = MappingProxyType(groups)
         self._modules = _identities(self.model)
-        self._taps = Taps(unwrap(self.model), self.groups, self.observes, self.statistics)
+        self._taps = Taps(self.model, self.groups, self.observes, self.statistics)
 
     def _check_memory(self, groups: Mapping[str, Units]) -> None:
         """Raise a ValueError if what was loaded is of other units."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -41,6 +41,7 @@ class Tap:
         dim: the dimension of the units, counted from the front.
         repeat: entries of this dimension per unit.
         function: what is computed from what is seen there; None: it is the activation itself.
+        nonnegative: none of its values is below zero.
     """
 
     module: str
@@ -50,12 +51,14 @@ class Tap:
     dim: int
     repeat: int = 1
     function: Callable[[Tensor], Tensor] | None = None
+    nonnegative: bool = False
 
 
 class Origin:
     """A tensor behind a nonlinearity, and the best place that was found to see it, and one to see its gradient."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, nonnegative: bool = False) -> None:
+        self.nonnegative = nonnegative
         self.tap: Tap | None = None
         self.gradient_tap: Tap | None = None
         self._likeness = self._gradient_likeness = NORMED
@@ -63,7 +66,9 @@ class Origin:
     def offer(self, likeness: int, tap: Tap) -> None:
         """Take a place where the tensor can be seen, if it is more alike than those before it."""
         if likeness < self._likeness:
-            self._likeness, self.tap = likeness, tap
+            # Pooling and dropping leave it so, but numbers that scale may be below zero.
+            self._likeness = likeness
+            self.tap = replace(tap, nonnegative=self.nonnegative and likeness < POOLED)
         # The gradient by what a function is computed from is not that by its result.
         if tap.function is None and likeness < self._gradient_likeness:
             self._gradient_likeness, self.gradient_tap = likeness, tap

@@ -20,7 +20,8 @@ def matrix_names(model: nn.Module) -> dict[str, int]:
 
     These are the floating parameters with two or more dimensions and "weight" in their own name, but for those of
     embeddings, which are tables: the weights of linear, convolutional, recurrent and attention layers. The
-    dimension of the outputs is the first, in a transposed convolution the second.
+    dimension of the outputs is the first, in a transposed convolution the second. What a layer keeps stacked in one
+    weight (the three projections of an attention layer, the gates of a recurrent one) is one matrix.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 3, 2))
     >>> matrix_names(model)

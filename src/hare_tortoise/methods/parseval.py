@@ -18,11 +18,12 @@ from .support.spectral import as_matrix, checked_matrix_names
 class Parseval(Method):
     """Add to the loss `strength · Σ_l ‖W_l W_lᵀ − scale · I‖²_F`: the rows of each weight stay orthogonal.
 
-    `W_l` is a weight with a row for each output, of a convolution `(out, in · kernel)`, of stacked projections (attention) all their rows; `scale` is the squared
-    length that the rows are drawn to. The paper writes the term for rows whatever the shape. Where there are more
-    rows than columns they cannot all be orthogonal; the term then differs from that of the columns,
-    `‖WᵀW − scale · I‖²_F`, by the constant `scale² · (rows − columns)`, so that both have the same gradient. The
-    smaller of the two products is computed and the constant added: the value is always that of the rows.
+    `W_l` is a weight with a row for each output, of a convolution `(out, in · kernel)`, of stacked projections
+    (attention) all their rows; `scale` is the squared length that the rows are drawn to. The paper writes the term for
+    rows whatever the shape. Where there are more rows than columns they cannot all be orthogonal; the term then differs
+    from that of the columns, `‖WᵀW − scale · I‖²_F`, by the constant `scale² · (rows − columns)`, so that both have
+    the same gradient. The smaller of the two products is computed and the constant added: the value is always that
+    of the rows.
 
     All weights of linear, convolutional, recurrent and attention layers that require a gradient take part, the output
     layer too. Tables (embeddings), biases and the scales of

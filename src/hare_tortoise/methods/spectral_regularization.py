@@ -19,11 +19,12 @@ from .support.spectral import PowerIteration
 class SpectralRegularization(Method):
     """Add to the loss `strength · Σ_l [(σ(W_l)^k − 1)² + ‖b_l‖^(2k)]`: singular values stay near one, biases small.
 
-    `σ(W_l)` is the largest singular value of a weight with a row for each output, of a convolution
-    `(out, in · kernel)`, of stacked projections (attention) all their rows. It is followed by power iteration, one
-    after each step, with vectors that are a part of the state: `σ = uᵀ W v`. The scale `γ` of a normalisation layer acts as
-    a diagonal matrix, whose largest singular value is `max|γ|`: `(max|γ|^k − 1)²` is added for it, and its offset is a
-    bias. All of these that require a gradient take part; tables (embeddings), class tokens and the like do not.
+    `σ(W_l)` is the largest singular value of a weight with a row for each output, of a convolution `(out, in ·
+    kernel)`, of stacked projections (attention) all their rows. It is followed by power iteration, one after
+    each step, with vectors that are a part of the state: `σ = uᵀ W v`. The scale `γ` of a normalisation layer
+    acts as a diagonal matrix, whose largest singular value is `max|γ|`: `(max|γ|^k − 1)²` is added for it, and
+    its offset is a bias. All of these that require a gradient take part; tables (embeddings), class tokens and
+    the like do not.
 
     What was verified: that each layer's largest singular value is drawn to one, by one power iteration a step (the
     paper's abstract, and summaries of it). The survey arXiv 2411.04832 writes the bias term as `‖b‖^k`, a public

@@ -63,7 +63,7 @@ class KeepsItsUtility(ContinualBackprop):
 class PresentMean(ContinualBackprop):
     """Expects what the running mean is without a correction of its bias."""
 
-    def _expected(self) -> dict[str, Tensor]:
+    def shifts(self) -> dict[str, Tensor | float]:
         return {name: kept["mean"] for name, kept in self.memory.items()}
 
 
@@ -79,7 +79,14 @@ def test_both_utilities_choose_otherwise() -> None:
     assert check_rule() != check_rule(utility="adaptable-contribution")
 
 
-@pytest.mark.parametrize(("utility", "decay"), [("contribution", 0.0), ("adaptable-contribution", 0.99)])
+@pytest.mark.parametrize(
+    ("utility", "decay"),
+    [
+        ("contribution", 0.0),
+        ("adaptable-contribution", 0.0),
+        ("adaptable-contribution", 0.99),
+    ],
+)
 def test_rule_at_other_decays(utility: str, decay: float) -> None:
     assert check_rule(utility=utility, decay=decay)
 

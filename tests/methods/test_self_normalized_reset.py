@@ -1,4 +1,4 @@
-"""Self-Normalized Resets against their rule in plain Python, with a list of silences where the method has histograms."""
+"""Self-Normalized Resets against their rule in plain Python, with lists of silences in place of histograms."""
 
 from __future__ import annotations
 
@@ -142,7 +142,8 @@ def test_a_new_network_starts_anew() -> None:
     assert any(bool(kept["age"].any()) for kept in method.memory.values())
     chain.new_data()
     for kept in method.memory.values():
-        assert not bool(kept["age"].any()) and not bool(kept["silences"].any())
+        assert not bool(kept["age"].any())
+        assert not bool(kept["silences"].any())
         assert bool((kept["limit"] == 50).all())
 
 

@@ -188,7 +188,9 @@ class Mirror:
                 new = self._source(layer, unit, drawn, given[layer.bias][unit])
                 own = [layer.weight, layer.bias]
                 if layer.norm is not None:
-                    own += [f"{layer.norm}.{what}" for what in ("weight", "bias", "running_mean", "running_var")]
+                    own += [
+                        f"{layer.norm}.{what}" for what in ("weight", "bias", "running_mean", "running_var")
+                    ]
                 for name in own:
                     weights[name][unit] = new[name][unit]
                     for moment in self._moments(name):
@@ -204,7 +206,9 @@ class Mirror:
         for number, network in enumerate(drawn):
             values = network.state_dict()
             if torch.equal(values[layer.bias][unit], bias):
-                assert (layer.weight, unit, number) not in self.used, "the same draw was used twice for a unit"
+                assert (layer.weight, unit, number) not in self.used, (
+                    "the same draw was used twice for a unit"
+                )
                 self.used.add((layer.weight, unit, number))
                 return values
         raise AssertionError(f"unit {unit} of {layer.weight} was not redrawn, its bias is {bias}")
@@ -258,5 +262,9 @@ def compare(model: nn.Module, optimizer: Optimizer, mirror: Mirror, where: str) 
         for key in ("exp_avg", "exp_avg_sq"):
             other = mirror.optimizer.state[mirror.parameters[name]][key]
             torch.testing.assert_close(
-                optimizer.state[parameter][key], other, rtol=1e-9, atol=1e-11, msg=f"{key} of {name} at {where}"
+                optimizer.state[parameter][key],
+                other,
+                rtol=1e-9,
+                atol=1e-11,
+                msg=f"{key} of {name} at {where}",
             )

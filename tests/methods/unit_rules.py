@@ -111,7 +111,9 @@ def self_normalized_reset(
                     age[unit] = 0
                 else:
                     age[unit] = min(age[unit] + 1, tau_max)
-            chosen[name] = [unit for unit in range(size) if age[unit] >= limit[unit]] if step % every == 0 else []
+            chosen[name] = (
+                [unit for unit in range(size) if age[unit] >= limit[unit]] if step % every == 0 else []
+            )
             for unit in chosen[name]:
                 ended[unit].append(age[unit])
                 age[unit] = 0

@@ -162,14 +162,13 @@ class ContinualBackprop(UnitMethod):
         """Bring ages and running means up to date; where the flag is set nothing changes."""
         reshard(self.model)
         weights = named_weights(self.model)
-        expected = self._expected() if self.utility == "adaptable-contribution" else None
         for name, units in self.groups.items():
             kept, seen = self.memory[name], self.observation(name)
             if seen is not None:
                 use = seen.magnitude * sum(
                     by_column(weights[read.weight], read.repeat) for read in units.outgoing
                 )
-                if expected is not None and seen.mean is not None:
+                if seen.mean is not None:
                     use = use / sum(by_row(weights[weight]) for weight in units.incoming)
                     self._average(kept["mean"], seen.mean, flag)
                 self._average(kept["utility"], use, flag)

@@ -40,9 +40,8 @@ def hessian_eigenvalues(
 ) -> Tensor:
     """The top eigenvalues of the Hessian of `loss(model(inputs), targets)` in the parameters, with their signs.
 
-    A network of at most `max_products` parameters is solved exactly, from its whole Hessian; a larger one by the
-    Lanczos iteration, which is repeated on what is left until no larger eigenvalue appears, so that one that stands
-    several times is found as often.
+    At most `max_products` parameters: exactly, of the whole Hessian. More: by Lanczos, repeated on what is left until
+    no larger eigenvalue appears, so that one that stands several times is found as often.
 
     Args:
         model: any network that is not sharded, in float32 or float64, twice differentiable; in eval mode, if it has
@@ -50,8 +49,7 @@ def hessian_eigenvalues(
         inputs: shape (samples, ...), all in one forward, whose graph is kept meanwhile.
         targets: shape (samples, ...).
         k: how many, from 1 to the number of parameters that require a gradient.
-        which: "magnitude": the largest in magnitude, a negative one among them, as power iteration finds; "algebraic":
-            the largest, sharpness being the first of them.
+        which: "magnitude": the largest in magnitude, negative ones too; "algebraic": the largest (sharpness).
         loss: of outputs and targets, a scalar.
         tolerance: accepted error of an eigenvalue, relative to the largest magnitude found; positive.
         max_products: budget of products with the Hessian, each about two backward passes; at least `k`.
@@ -62,56 +60,23 @@ def hessian_eigenvalues(
 
     Raises:
         ImportError: the extra `hare-tortoise[curvature]` is not installed.
-        ValueError: an argument is out of range, the loss is no finite scalar, the weights are in half precision, a
-            layer in train mode would draw or fill statistics, the answers to the same inputs differ, no parameter
-            requires a gradient, or the model is sharded.
+        ValueError: an argument is out of range, the loss is no finite scalar, weights are in half precision, or as
+            `fresh_gradients`.
 
     Warns:
-        UserWarning: the budget was used up before all are known to the tolerance; the message says how well they are.
+        UserWarning: the budget was used up before all were known to the tolerance.
 
     References:
-        Lanczos, 1950, and power iteration with deflation as in Yao et al., NeurIPS 2018, arXiv 1802.08241. Lee et al.,
-        arXiv 2406.02596, measure it on 512 samples.
+        Lanczos, 1950; deflation as in Yao et al., NeurIPS 2018, arXiv 1802.08241. Lee et al., arXiv 2406.02596.
 
     Example:
-        >>> model = nn.Linear(2, 1, bias=False).double()
-        >>> inputs = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).double()
-        >>> squares = lambda outputs, targets: (outputs - targets).square().sum()
-        >>> [round(value, 6) for value in hessian_eigenvalues(model, inputs, inputs[:, :1], k=2, loss=squares).tolist()]
+        >>> model, inputs = nn.Linear(2, 1, bias=False), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+        >>> hessian_eigenvalues(model, inputs, inputs, k=2, loss=lambda y, targets: y.square().sum()).tolist()
         [8.0, 2.0]
     """
-    if which not in get_args(Which):
-        raise ValueError(f"which is {which!r}, expected one of {', '.join(get_args(Which))}")
-    if not tolerance > 0:
-        raise ValueError(f"tolerance is {tolerance}, expected a positive number; 1e-3 is usual")
+    _check_top(which, tolerance)
     with _hessian(model, inputs, targets, loss) as (library, operator):
-        if not 1 <= k <= operator.size:
-            raise ValueError(
-                f"k is {k}, expected from 1 to the {operator.size} parameters that require a gradient"
-            )
-        if max_products < k:
-            raise ValueError(f"max_products is {max_products}, expected at least k, {k}")
-        if operator.size <= max_products:
-            exact: Tensor = torch.linalg.eigvalsh(_dense(operator))
-            order = exact.abs() if which == "magnitude" else exact
-            return exact[order.argsort(descending=True)[:k]]
-        values, error = largest(
-            library,
-            operator,
-            k,
-            by_magnitude=which == "magnitude",
-            tolerance=tolerance,
-            budget=max_products,
-            seed=seed,
-        )
-    if error > tolerance:
-        warnings.warn(
-            f"with {max_products} products the top {k} eigenvalues of the Hessian have errors of up to {error:.1e} of "
-            f"the largest (inf: some were not found), expected {tolerance}: raise max_products or tolerance, or ask "
-            "for fewer",
-            stacklevel=2,
-        )
-    return values
+        return _top(library, operator, k, which, tolerance, max_products, seed)
 
 
 def hessian_trace(
@@ -214,6 +179,39 @@ def hessian_effective_rank(eigenvalues: Tensor) -> Tensor:
         2.0
     """
     return effective_rank(_spectrum(eigenvalues))
+
+
+def _check_top(which: str, tolerance: float) -> None:
+    if which not in get_args(Which):
+        raise ValueError(f"which is {which!r}, expected one of {', '.join(get_args(Which))}")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance is {tolerance}, expected a positive number; 1e-3 is usual")
+
+
+def _top(
+    library: ModuleType, operator: Any, k: int, which: Which, tolerance: float, budget: int, seed: int
+) -> Tensor:
+    if not 1 <= k <= operator.size:
+        raise ValueError(
+            f"k is {k}, expected from 1 to the {operator.size} parameters that require a gradient"
+        )
+    if budget < k:
+        raise ValueError(f"max_products is {budget}, expected at least k, {k}")
+    by_magnitude = which == "magnitude"
+    if operator.size <= budget:
+        exact: Tensor = torch.linalg.eigvalsh(_dense(operator))
+        return exact[(exact.abs() if by_magnitude else exact).argsort(descending=True)[:k]]
+    values, error = largest(
+        library, operator, k, by_magnitude=by_magnitude, tolerance=tolerance, budget=budget, seed=seed
+    )
+    if error > tolerance:
+        warnings.warn(
+            f"with {budget} products the top {k} eigenvalues of the Hessian have errors of up to {error:.1e} of the "
+            f"largest (inf: some were not found), expected {tolerance}: raise max_products or tolerance, or ask for "
+            "fewer",
+            stacklevel=3,
+        )
+    return values
 
 
 def _spectrum(eigenvalues: Tensor) -> Tensor:

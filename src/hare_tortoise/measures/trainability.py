@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -37,13 +37,12 @@ def trainability(
 ) -> Tensor:
     """The loss after fitting random labels from this checkpoint minus that from a fresh network: `C = c(θ) − c(θ0)`.
 
-    Both are trained on copies, with the same labels, batches and budget, and a new optimizer each; `c` is the loss over
-    all inputs after that, in eval mode. Parameters that are frozen in the model are frozen in both. The model, its
-    hooks, an optimizer's state and the global random states have no part in it and are left as they are. In a network
-    with BatchNorm take 50 steps at least, so that the fresh one has statistics.
+    Copies are trained, with the same labels, batches and budget, and a new optimizer each; `c` is the loss over all
+    inputs after that, in eval mode. What is frozen in the model is frozen in both. The model, its hooks and optimizer,
+    and the global random states stay as they are. With BatchNorm take 50 steps at least, for the fresh statistics.
 
     Args:
-        model: any network that can be copied, in any mode; half precision is fitted in float32.
+        model: any network that can be copied, in any mode; half precision is fitted in float32. Not sharded.
         fresh: builds a new network with the names and shapes of the model; None: `reset_parameters` of each module.
         inputs: shape (samples, ...), on the model's device.
         outputs: number of classes, at least 2 and at most the network's outputs; labels are drawn uniformly.
@@ -57,17 +56,15 @@ def trainability(
         A scalar tensor, in nats for cross entropy. Positive: the checkpoint learns worse than a fresh network.
 
     Raises:
-        ValueError: a number is out of range, the model cannot be copied or is sharded, `fresh` builds another network,
-            or without it some parameters have no `reset_parameters`.
+        ValueError: a number is out of range, the model cannot be copied, or `fresh` (`reset_parameters`) does not fit it.
         TypeError: `fresh` is not callable.
 
     References:
         Definition 2.1 of Klein et al., "Plasticity Loss in Deep Reinforcement Learning: A Survey", arXiv 2411.04832;
-        the probe of fresh random labels is that of Lyle et al., ICML 2023, arXiv 2303.01486. Steps, optimizer and
-        learning rate are not fixed there and are the caller's.
+        fresh random labels: Lyle et al., ICML 2023, arXiv 2303.01486. Steps and optimizer are not fixed there.
 
     Example:
-        >>> model, inputs = nn.Linear(4, 2), torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+        >>> inputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
         >>> dead = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> _ = dead[0].weight.data.zero_(), dead[0].bias.data.fill_(-1.0)
         >>> trainability(dead, None, inputs, 2, steps=100).item() > 0
@@ -75,24 +72,25 @@ def trainability(
     """
     _check(model, inputs, outputs, steps, batch_size)
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(outputs, (len(inputs),), generator=generator).to(inputs.device)
+    labels = torch.randint(outputs, inputs.shape[:1], generator=generator).to(inputs.device)
     batches = [index.to(inputs.device) for index in _batches(len(inputs), batch_size, steps, generator)]
     inputs = inputs.float() if inputs.dtype in HALF else inputs
-    losses = []
     with undisturbed(model, seed=seed):
         # Copied here, where the optimizer's `.grad` are out of sight.
-        networks = [_copy(model), _copy(model)]
-        drawn = named_weights(networks[1])
-        with torch.no_grad():
-            for name, value in draw_fresh(model, fresh, generator).items():
-                write(drawn[name], value)
-        _check_width(networks[0], inputs, outputs)
-        for network in networks:
-            with seeded(seed, {tensor.device for tensor in drawn.values()}):
-                _fit(network, inputs, labels, batches, optimizer, loss)
-            with torch.no_grad():
-                losses.append(loss(network.eval()(inputs), labels))
+        checkpoint, new = _copy(model), _copy(model)
+        _write(new, draw_fresh(model, fresh, generator))
+        _check_width(checkpoint, inputs, outputs)
+        losses = [
+            _fit(network, inputs, labels, batches, optimizer, loss, seed) for network in (checkpoint, new)
+        ]
     return losses[0] - losses[1]
+
+
+@torch.no_grad()
+def _write(network: nn.Module, values: Mapping[str, Tensor]) -> None:
+    weights = named_weights(network)
+    for name, value in values.items():
+        write(weights[name], value)
 
 
 def _copy(model: nn.Module) -> nn.Module:
@@ -112,13 +110,18 @@ def _fit(
     batches: list[Tensor],
     optimizer: BuildOptimizer,
     loss: Loss,
-) -> None:
+    seed: int,
+) -> Tensor:
+    """Train a network, and return its loss over all samples after that."""
     network.train()
     stepper = optimizer([parameter for parameter in network.parameters() if parameter.requires_grad])
-    for batch in batches:
-        stepper.zero_grad()
-        loss(network(inputs[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
-        stepper.step()
+    with seeded(seed, {inputs.device}):
+        for batch in batches:
+            stepper.zero_grad()
+            loss(network(inputs[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
+            stepper.step()
+    with torch.no_grad():
+        return loss(network.eval()(inputs), labels)
 
 
 def _batches(samples: int, size: int | None, steps: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -50,13 +50,13 @@ def trainability(
         seed: of labels, batches, the fresh network and dropout.
         optimizer: builds an optimizer from a list of parameters; its learning rate is part of the budget.
         batch_size: samples per step, reshuffled in each pass; None: all.
-        loss: of outputs and targets, a scalar.
+        loss: of outputs and targets.
 
     Returns:
-        A scalar tensor, in nats for cross entropy. Positive: the checkpoint learns worse than a fresh network.
+        A scalar tensor. Positive: the checkpoint learns worse than a fresh network.
 
     Raises:
-        ValueError: a number is out of range, the model cannot be copied, or `fresh` (`reset_parameters`) does not fit it.
+        ValueError: a number is out of range, the model cannot be copied, or `fresh` builds another network.
         TypeError: `fresh` is not callable.
 
     References:
@@ -71,10 +71,10 @@ def trainability(
         True
     """
     _check(model, inputs, outputs, steps, batch_size)
+    inputs = inputs.float() if inputs.dtype in HALF else inputs
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(outputs, inputs.shape[:1], generator=generator).to(inputs.device)
     batches = [index.to(inputs.device) for index in _batches(len(inputs), batch_size, steps, generator)]
-    inputs = inputs.float() if inputs.dtype in HALF else inputs
     with undisturbed(model, seed=seed):
         # Copied here, where the optimizer's `.grad` are out of sight.
         checkpoint, new = _copy(model), _copy(model)

@@ -18,8 +18,13 @@ from hare_tortoise.testing import CHECKS, Network, Run, batch, check_method
 from tests.contract.row import Bad, Row, optimizers
 from tests.contract.rows import ROWS
 
-# In the network with a tied weight the two layers that share it have no units that could be reset alone.
-pytestmark = pytest.mark.filterwarnings(r"ignore:\w+ leaves alone the units of body:UserWarning")
+pytestmark = [
+    # In the network with a tied weight the two layers that share it have no units that could be reset alone.
+    pytest.mark.filterwarnings(r"ignore:\w+ leaves alone the units of body:UserWarning"),
+    # A watched network is compiled in parts, and torch looks for the gradient of what goes from one to the next. It
+    # keeps the warning from being shown, but not from being an error.
+    pytest.mark.filterwarnings(r"ignore:The \.grad attribute of a Tensor that is not a leaf:UserWarning"),
+]
 
 SINGLE = [row for row in ROWS if row.kind is not methods.Chain]
 

@@ -84,10 +84,12 @@ class Convolutional(nn.Module):
     @torch.no_grad()
     def damage(self) -> None:
         """Make some units dead, and others nearly so."""
-        self.norm.bias[1] -= 50.0
-        self.norm.bias[2] -= 1.5
-        self.second.bias[4] -= 50.0
-        self.second.bias[5:7] -= 1.0
+        bias = self.get_parameter("norm.bias")
+        bias[1] -= 50.0
+        bias[2] -= 1.5
+        bias = self.get_parameter("second.bias")
+        bias[4] -= 50.0
+        bias[5:7] -= 1.0
 
     def forward(self, inputs: Tensor) -> Tensor:
         images = nn.functional.pad(inputs, (0, 10)).reshape(-1, 1, 4, 4) + inputs.mean(1)[:, None, None, None]

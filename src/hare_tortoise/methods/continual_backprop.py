@@ -102,7 +102,8 @@ class ContinualBackprop(UnitMethod):
         self.maturity = _checked_maturity(maturity)
         self.decay = float(decay)
         self.utility: Utility = utility
-        self.statistics = ("magnitude",) if utility == "contribution" else ("magnitude", "mean")
+        if utility == "adaptable-contribution":
+            self.statistics = ("magnitude", "mean")  # type: ignore[misc]
         self._steps = StepCount()
         self._turnovers: dict[str, Turnover] = {}
         super().__init__(model, optimizer, fresh=fresh, seed=seed)

@@ -109,4 +109,5 @@ class ReGraMa(ReDo):
 def by_rows(tensor: Tensor) -> Tensor:
     """Sums of absolute values over all but the first dimension, at least in float32."""
     dtype = torch.promote_types(tensor.dtype, torch.float32)
-    return torch.linalg.vector_norm(tensor.detach().flatten(1), 1, 1, dtype=dtype)
+    sums: Tensor = torch.linalg.vector_norm(tensor.detach().flatten(1), 1, 1, dtype=dtype)
+    return sums

@@ -15,6 +15,7 @@ from .method import Change
 from .schedules import check_interval
 from .support.every import Every
 from .support.fresh import Fresh
+from .support.taps import Statistic
 from .support.unit_method import UnitMethod
 from .support.units import Units
 
@@ -73,7 +74,7 @@ class SelfNormalizedReset(UnitMethod):
         (True, 0.0)
     """
 
-    statistics = ("fired",)
+    statistics: ClassVar[tuple[Statistic, ...]] = ("fired",)
     in_steps: ClassVar[Mapping[str, Literal["decay", "interval"]]] = {
         "tau_max": "interval",
         "every": "interval",
@@ -93,12 +94,12 @@ class SelfNormalizedReset(UnitMethod):
         fresh: Fresh | None = None,
         seed: int = 0,
     ) -> None:
-        if isinstance(percentile, bool) or not isinstance(percentile, Real) or not 0 < float(percentile) <= 1:
+        _check_number("percentile", percentile, "above 0 and at most 1, such as 0.99")
+        _check_number("fires_above", fires_above, "finite; 0 for ReLU")
+        if not 0 < percentile <= 1:
             raise ValueError(
                 f"percentile is {percentile!r}, expected a number above 0 and at most 1, such as 0.99"
             )
-        if not isinstance(fires_above, Real) or not math.isfinite(fires_above):
-            raise ValueError(f"fires_above is {fires_above!r}, expected a finite number; 0 for ReLU")
         self.percentile = float(percentile)
         self.tau_max = check_interval(tau_max, "tau_max")
         self.fires_above = float(fires_above)
@@ -121,7 +122,8 @@ class SelfNormalizedReset(UnitMethod):
 
     def shifts(self) -> Mapping[str, Tensor | float]:
         """What activations must exceed for a unit to fire, where that is not zero."""
-        return {} if self.fires_above == 0 else dict.fromkeys(self.groups, self.fires_above)
+        bound: Tensor | float = self.fires_above
+        return {} if self.fires_above == 0 else dict.fromkeys(self.groups, bound)
 
     @torch.no_grad()
     def act(self, skipped: Tensor | bool | None) -> None:
@@ -209,3 +211,8 @@ def renew(kept: Mapping[str, Tensor], percentile: float) -> None:
     doubled = (2 * limit).clamp(max=silences.shape[1] - 1)
     limit.copy_(torch.where(quantile < limit, quantile, doubled).masked_fill_(within[:, -1] == 0, 1))
     silences.zero_()
+
+
+def _check_number(name: str, value: object, expected: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}, expected a number, {expected}")

@@ -54,11 +54,19 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one script measured: a title, how it was done, and the rows."""
+    """What one script measured.
+
+    Args:
+        title: of its section.
+        setting: how it was done.
+        rows: the figures.
+        pivoted: `what` of each row is "column: line", and the table has a line for all figures of the same thing.
+    """
 
     title: str
     setting: str
     rows: list[Row]
+    pivoted: bool = False
 
 
 def figure(value: float) -> str:
@@ -163,12 +171,29 @@ def machine() -> dict[str, str]:
 def table(outcome: Outcome) -> str:
     """Write the outcome as Markdown: title, setting, a table of the rows."""
     lines = [f"## {outcome.title}", "", outcome.setting, ""]
+    if outcome.pivoted:
+        return "\n".join([*lines, *_pivoted(outcome.rows)]) + "\n"
     lines += ["| figure | measured | quartiles | target | |", "|---|---:|---:|---:|---|"]
     for row in outcome.rows:
         spread = "" if row.spread is None else " – ".join(figure(value) for value in row.spread)
         measured = f"{figure(row.value)}{'×' if row.unit == 'x' else ' ' + row.unit}"
         lines.append(f"| {row.what} | {measured} | {spread} | {row.target} | {row.verdict} |")
     return "\n".join(lines) + "\n"
+
+
+def _pivoted(rows: Sequence[Row]) -> list[str]:
+    cells: dict[str, dict[str, str]] = {}
+    columns: dict[str, None] = {}
+    for row in rows:
+        column, _, line = row.what.partition(": ")
+        note = f" ({row.target}: {row.verdict})" if row.target else ""
+        cells.setdefault(line, {})[column] = f"{figure(row.value)} {row.unit}{note}"
+        columns[column] = None
+    table = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    return table + [
+        f"| {line} | " + " | ".join(found.get(column, "") for column in columns) + " |"
+        for line, found in cells.items()
+    ]
 
 
 def script(measure: Callable[[bool], Outcome], description: str | None) -> None:
@@ -189,4 +214,4 @@ def read_outcome(path: Path) -> Outcome:
     """Read what `script` wrote."""
     found = json.loads(path.read_text(encoding="utf-8"))
     rows = [Row(**{**row, "spread": row["spread"] and tuple(row["spread"])}) for row in found["rows"]]
-    return Outcome(title=found["title"], setting=found["setting"], rows=rows)
+    return Outcome(title=found["title"], setting=found["setting"], rows=rows, pivoted=found["pivoted"])

@@ -44,6 +44,13 @@ class Case:
     new_data: bool = False
     at_most: float | None = None
 
+    def every(self, steps: int | None = None) -> str:
+        """Write the method with its periodic work due so often, by default as often as the case says."""
+        if self.interval is None:
+            return self.text
+        call, (name, period) = parse(self.text), self.interval
+        return str(Call(call.name, (*call.settings, (name, period if steps is None else steps))))
+
 
 OWN_CALLS = (
     Case("hare-tortoise", ("reset_every", 1000), at_most=0.05),
@@ -178,7 +185,7 @@ def seconds_of(call: Callable[[], object]) -> float:
 
 def own_cost(bench: Bench, case: Case) -> tuple[float, float]:
     """Time the calls of a method: seconds per step, and what it holds as a share of the weights' bytes."""
-    model, _, method = bench.start(case.text)
+    model, _, method = bench.start(case.every())
     held = sum(tensor.nbytes for tensor in tensors_of(method.state_dict()).values())
     cost = 0.0
     if method.adds_penalty:
@@ -203,11 +210,9 @@ def own_cost(bench: Bench, case: Case) -> tuple[float, float]:
 def periodic(bench: Bench, case: Case) -> float:
     """Time `after_step` of a method with periodic work: idle, and once in its period at work."""
     assert case.interval is not None
-    (name, period), base = case.interval, parse(case.text)
-    seconds = {}
+    period, seconds = case.interval[1], {}
     for every in (1, 10**9):
-        call = Call(base.name, (*base.settings, (name, every)))
-        model, optimizer, method = bench.start(str(call))
+        model, optimizer, method = bench.start(case.every(every))
 
         def at_work(model: nn.Module = model, method: Method = method) -> float:
             # what it judges by comes from a forward and backward pass before
@@ -224,10 +229,10 @@ def observing(bench: Bench, model: nn.Module, method: Method, case: Case) -> flo
     """Time what a method's hooks in the forward and backward pass cost, averaged over its period."""
     if not hasattr(method, "observing"):
         return 0.0
-    (base, every) = parse(case.text), 1
+    every = 1
     if case.interval is not None:
-        name, every = case.interval
-        model, _, method = bench.start(str(Call(base.name, (*base.settings, (name, 1)))))
+        every = case.interval[1]
+        model, _, method = bench.start(case.every(1))
     bare = copy.deepcopy(bench.model)
 
     def passes(network: nn.Module) -> None:
@@ -280,6 +285,7 @@ def measure(quick: bool) -> Outcome:
             "state, or the parameters or optimizer state that come on top, as a share of the weights."
         ),
         rows=rows,
+        pivoted=True,
     )
 
 
@@ -294,13 +300,13 @@ def at(bench: Bench) -> list[Row]:
     for case, seconds, held in found:
         limit = None if case.at_most is None or not bench.place.limited else 100 * case.at_most
         rows += [
-            Row(what=f"{name}: {case.text}", value=100 * seconds / plain, unit="% of a step", at_most=limit),
-            Row(what=f"{name}: {case.text}, memory", value=held, unit="of the weights"),
+            Row(what=f"{name}: {case.text}", value=100 * seconds / plain, unit="%", at_most=limit),
+            Row(what=f"memory, {name}: {case.text}", value=held, unit="×"),
         ]
     for text in WHOLE_STEPS:
         times = alternate({"it": bench.whole_step(text), "plain": bench.step}, rounds=3, calls=1, warm_up=1)
         ratio = statistics.median(a / b for a, b in zip(times["it"], times["plain"], strict=True))
-        rows.append(Row(what=f"{name}: {text}", value=100 * (ratio - 1), unit="% of a step"))
+        rows.append(Row(what=f"{name}: {text}", value=100 * (ratio - 1), unit="%"))
     return rows
 
 

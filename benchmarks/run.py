@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.harness import Outcome, figure, machine, read_outcome, table
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("averaging", "small_tensors", "throughput", "memory")
+SCRIPTS = ("averaging", "small_tensors", "throughput", "memory", "method_cost", "effective_rank")
 PAGE = ROOT / "docs" / "benchmarks.md"
 
 

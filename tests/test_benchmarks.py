@@ -43,6 +43,21 @@ EXPECTED = {
         "compare's loop / bare loop, samples per second (2 threads)": "at least 0.9",
     },
     "memory": {"difference of the peaks / the tortoise's bytes": "at most 1.05"},
+    "method_cost": {
+        f"MLP, batch 8: {method}": f"at most {limit}"
+        for limit, methods in {
+            5: (
+                "hare-tortoise",
+                "ema",
+                "l2-init",
+                "weight-clipping",
+                "soft-shrink-perturb",
+                "shrink-perturb",
+            ),
+            10: ("redo", "continual-backprop(maturity=1)", "self-normalized-reset"),
+        }.items()
+        for method in methods
+    },
 }
 
 
@@ -56,7 +71,7 @@ def test_script_prints_a_table_and_writes_rows(name: str, tmp_path: Path) -> Non
     assert {row.what: row.target for row in outcome.rows if row.target} == EXPECTED[name]
     assert all(row.value > 0 for row in outcome.rows if row.unit in ("ms", "MiB", "samples/s"))
     assert len({row.what for row in outcome.rows}) == len(outcome.rows)
-    assert set(json.loads(path.read_text())) == {"title", "setting", "rows"}
+    assert set(json.loads(path.read_text())) == {"title", "setting", "rows", "pivoted"}
 
 
 def test_wrong_use_is_answered_and_writes_nothing() -> None:
@@ -117,6 +132,18 @@ def test_a_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
 def test_verdicts(value: float, at_least: float | None, at_most: float | None, verdict: str) -> None:
     row = harness.Row(what="", value=value, unit="x", at_least=at_least, at_most=at_most)
     assert row.verdict == verdict
+
+
+def test_a_pivoted_table_has_a_line_for_each_thing() -> None:
+    rows = [
+        harness.Row(what="small: ema", value=3.0, unit="%", at_most=2.0),
+        harness.Row(what="large: ema", value=0.5, unit="%"),
+        harness.Row(what="large: crelu", value=40.0, unit="%"),
+    ]
+    shown = harness.table(harness.Outcome(title="Cost", setting="Here.", rows=rows, pivoted=True))
+    assert "| | small | large |" in shown
+    assert "| ema | 3 % (at most 2: miss) | 0.5 % |" in shown
+    assert "| crelu |  | 40 % |" in shown
 
 
 def test_page_names_targets_machine_and_figures() -> None:

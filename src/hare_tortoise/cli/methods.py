@@ -47,7 +47,7 @@ class Methods:
                 "Transforms of the network (crelu+hare-tortoise; your own: package.module:function)",
                 TRANSFORMS,
             ),
-            ("Optimizers, in place of the recipe's (upgd(lr=0.01)+hare-tortoise)", optimizers),
+            ("Optimizers, in place of the recipe's (upgd(lr=0.1)+hare-tortoise)", optimizers),
             ("Schedules, as values of settings: ema(decay=warmup(decay=0.99))", schedules),
         )
         for title, table in tables:

@@ -48,7 +48,7 @@ UNITS = (
     "self-normalized-reset",
 )
 TRANSFORMS = ("crelu", "fourier", "layer-norm", "aid")
-OPTIMIZERS = ("upgd(lr=0.01)", "ada-upgd", "sam", "trac")
+OPTIMIZERS = ("upgd(lr=0.1)", "ada-upgd", "sam", "trac")
 
 METHODS = (*REFERENCES, *AVERAGES, *PENALTIES, *PROJECTIONS, *RESETS, *UNITS, *TRANSFORMS, *OPTIMIZERS)
 MEASURES = ("dormant-ratio", "effective-rank", "weight-norm", "distance-from-initialisation")

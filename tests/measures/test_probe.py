@@ -132,6 +132,27 @@ def test_values_are_those_of_the_functions() -> None:
     } <= set(record)
 
 
+def check_records(kind: type[Probe]) -> None:
+    taken = kind(learner()[0], (INPUTS, TARGETS), measures=["zero-activation-ratio", "stable-rank"], every=1)
+    taken.step()
+    assert taken.records[0].keys() >= {"step", "zero-activation-ratio", "stable-rank"}
+
+
+class Discarding(Probe):
+    """The fault of the official code: what was measured is thrown away before it is logged."""
+
+    def take(self) -> dict[str, float]:
+        found = super().take()
+        self.records[-1] = {"step": self.steps}
+        return found
+
+
+def test_what_is_taken_is_recorded() -> None:
+    check_records(Probe)
+    with pytest.raises(AssertionError):
+        check_records(Discarding)
+
+
 def test_a_loop_of_ones_own_and_skipped_steps() -> None:
     model, _ = learner()
     taken = Probe(model, (INPUTS, TARGETS), measures=["weight-norm"], every=2)

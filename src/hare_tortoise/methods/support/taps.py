@@ -107,7 +107,7 @@ class Taps:
         """Add up a tensor that was seen, or its gradient."""
         value = value.detach() if tap.function is None else tap.function(value.detach())
         if tap.repeat > 1:
-            value = value.unflatten(tap.dim, (-1, tap.repeat))
+            value = value.unflatten(tap.dim, (-1, tap.repeat))  # type: ignore[no-untyped-call]
         dims = [dim for dim in range(value.ndim) if dim != tap.dim]
         shift = self.shifts.get(name)
         # Where nothing is below zero, magnitudes are a plain sum, the quickest of all reductions.
@@ -154,7 +154,7 @@ class Taps:
         flat = torch.cat(parts)
         for group in self._processes:
             dist.all_reduce(flat, group=group)
-        summed = flat.split([len(part) for part in parts])
+        summed = torch.split(flat, [len(part) for part in parts])
         shape = (len(self.statistics), -1)
         return {key: (part[:-1].view(shape), part[-1]) for key, part in zip(self._keys, summed, strict=True)}
 

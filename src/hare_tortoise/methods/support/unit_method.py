@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
-import weakref
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -18,17 +16,15 @@ from torch.optim import Optimizer
 from hare_tortoise.methods.method import Change, Method
 
 from .deployed import refuse_while_lent
+from .forward_watch import ForwardWatch
 from .fresh import Fresh, check_drawable, check_fresh
 from .names import is_loaded_instance, layers, named_modules, named_weights, unwrap
 from .sharding import reshard
 from .taps import Observation, Observes, Statistic, Taps
 from .unit_reset import Draws, forget_entries, plan_reset, write_entries
 from .units import Units, trace_units
-from .untraced import untraced
 
-# Hooks are copied and saved along with the model, so that they know their method by a number only.
-_METHODS: weakref.WeakValueDictionary[int, UnitMethod] = weakref.WeakValueDictionary()
-_NUMBERS = itertools.count()
+_COMPILED = ("torch._dynamo.eval_frame", "OptimizedModule")
 _SHOWN = 8
 _UNSEEN = 10
 
@@ -57,7 +53,7 @@ class UnitMethod(Method):
     observes: ClassVar[Observes] = "activations"
     """What is watched: the activations of units, or the gradients by them."""
 
-    statistics: ClassVar[Collection[Statistic]] = ("magnitude",)
+    statistics: tuple[Statistic, ...] = ("magnitude",)
     """What `observation` must tell."""
 
     def __init__(
@@ -76,7 +72,7 @@ class UnitMethod(Method):
         self._draws = Draws(model, fresh, self.generator)
         self._taps: Taps | None = None
         self._observed: dict[str, Observation] | None = None
-        self._handles: list[Any] = []
+        self._forwards: ForwardWatch | None = None
         self._modules: tuple[int, ...] = ()
         self._unseen = 0
         self._watch()
@@ -169,14 +165,13 @@ class UnitMethod(Method):
                     f"chosen has {name!r}: {mask.dtype} {tuple(mask.shape)}, expected boolean masks of shape (units,) "
                     f"for {', '.join(self.groups) or 'no units yet'}"
                 )
-        masks = {name: mask.cpu() for name, mask in chosen.items()}
-        return {name: mask for name, mask in masks.items() if bool(mask.any())}
-
-    def attach(self, optimizer: Optimizer | Sequence[Optimizer]) -> Any:
-        """Hook a rebuilt or reloaded optimizer; what is remembered of the units goes on."""
-        attached = super().attach(optimizer)
-        self._watch()
-        return attached
+        if not chosen:
+            return {}
+        # The device is asked once for all.
+        device = next(iter(chosen.values())).device
+        together = torch.cat([mask.to(device) for mask in chosen.values()]).cpu()
+        masks = torch.split(together, [len(mask) for mask in chosen.values()])
+        return {name: mask for name, mask in zip(chosen, masks, strict=True) if bool(mask.any())}
 
     def _take(self, optimizers: Sequence[Optimizer]) -> None:
         super()._take(optimizers)
@@ -187,47 +182,36 @@ class UnitMethod(Method):
 
     def _watch(self) -> None:
         """Hook the model, if it is not."""
-        if self._handles:
-            return
-        number = next(_NUMBERS)
-        _METHODS[number] = self
-        # Before FSDP2 gathers weights and before anything else changes the inputs.
-        before = partial(_before, number)
-        after = partial(_after, number)
-        self._handles = [
-            self.model.register_forward_pre_hook(before, prepend=True, with_kwargs=True),
-            self.model.register_forward_hook(after, always_call=True),
-        ]
-        if self.groups and self._modules == _identities(self.model):
-            self._taps = Taps(self.model, self.groups, self.observes, self.statistics)
+        if self._forwards is None:
+            self._forwards = ForwardWatch(self.model, self)
+            if self.groups and self._modules == _identities(self.model):
+                self._taps = Taps(self.model, self.groups, self.observes, self.statistics)
 
     def _unwatch(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-        if self._taps is not None:
-            self._taps.remove()
-            self._taps = None
+        for hooks in (self._forwards, self._taps):
+            if hooks is not None:
+                hooks.remove()
+        self._forwards = self._taps = None
 
-    def _forward_begins(self, args: Any, kwargs: Any) -> None:
+    def forward_begins(self, args: Any, kwargs: Any) -> None:
+        """Find the units if this is the first forward; watch it, if that is wanted."""
         if self._taps is None:
             self._find(args, kwargs)
         if self._taps is not None:
             observing = self.observing()
             self._taps.begin(observing, self.shifts() if observing else {})
 
-    def _forward_ends(self) -> None:
+    def forward_ends(self) -> None:
+        """Stop watching: modules may be called outside of a forward, or once more in the backward pass."""
         if self._taps is not None:
             self._taps.on = False
 
     def _find(self, args: Any, kwargs: Any) -> None:
         """Find the units and start to watch them."""
-        if any(
-            is_loaded_instance(layer, "torch._dynamo.eval_frame", "OptimizedModule")
-            for layer in layers(self.model)
-        ):
+        wrappers = [is_loaded_instance(layer, *_COMPILED) for layer in layers(self.model)]
+        if any(wrappers):
             # What was compiled before goes on without the hooks that are added now.
-            torch.compiler.reset()  # type: ignore[no-untyped-call]
+            torch.compiler.reset()
         graph = trace_units(self.model, *args, **kwargs)
         told = [f"{layer} ({reason})" for layer, reason in graph.left_out.items()]
         listed = ", ".join(told[:_SHOWN]) + (f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else "")
@@ -237,32 +221,30 @@ class UnitMethod(Method):
                 f"channels that pass a nonlinearity and are read by linear or convolutional layers; {listed or 'none'}"
             )
         groups = {units.name: units for units in graph.groups}
-        weights = named_weights(self.model)
-        drawn = [name for units in graph.groups for name in units.drawn]
-        check_drawable(self.model, self.fresh, drawn)
-        self._check_memory(groups)
-        for name, units in groups.items():
-            device = weights[units.incoming[0]].device
-            start = self.start(units, device)
-            self.memory[name] = {key: self.memory.get(name, start)[key].to(device) for key in start}
-        if told and self._modules == ():
+        check_drawable(self.model, self.fresh, [name for units in graph.groups for name in units.drawn])
+        first = not self._modules
+        if first and self.memory:
+            _check_memory(self.memory, groups)
+        self._remember(groups)
+        if first and told:
             warnings.warn(
                 f"{type(self).__name__} leaves alone the units of {listed}", UserWarning, stacklevel=2
             )
-        self.groups = MappingProxyType(groups)
         self._modules = _identities(self.model)
         self._taps = Taps(self.model, self.groups, self.observes, self.statistics)
 
-    def _check_memory(self, groups: Mapping[str, Units]) -> None:
-        """Raise a ValueError if what was loaded is of other units."""
-        known = {name: len(next(iter(kept.values()))) for name, kept in self.memory.items() if kept}
-        sizes = {name: units.size for name, units in groups.items()}
-        other = sorted(name for name in known if sizes.get(name) != known[name])
-        if other:
-            raise ValueError(
-                f"the saved state is of another model: it has units {', '.join(other)}, and the model "
-                f"{', '.join(groups)}; load it into a method that was built on the same model"
-            )
+    def _remember(self, groups: Mapping[str, Units]) -> None:
+        """Take up sets of units; what is not remembered of them yet is as at the start."""
+        self.groups = MappingProxyType(dict(groups))
+        weights = named_weights(self.model)
+        memory = {}
+        for name, units in groups.items():
+            device = weights[units.incoming[0]].device
+            memory[name] = self.start(units, device)
+            for key, value in self.memory.get(name, {}).items():
+                if key in memory[name] and value.shape == memory[name][key].shape:
+                    memory[name][key] = value.to(device)
+        self.memory = memory
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered of the units, by name of the set, and the draws that are not used up."""
@@ -279,7 +261,7 @@ class UnitMethod(Method):
         }
         self._draws.load_state_dict(state["draws"])
         if self.groups:
-            self._check_memory(self.groups)
+            self._remember(self.groups)
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raise a ValueError unless a saved state is of such a method."""
@@ -289,21 +271,24 @@ class UnitMethod(Method):
                 f"state has the keys {sorted(map(str, state))}, expected 'memory' and 'draws' among them: load what "
                 f"the state_dict() of {type(self).__name__} gave"
             )
+        if self.groups and state["memory"]:
+            _check_memory(state["memory"], self.groups)
 
 
 def _identities(model: nn.Module) -> tuple[int, ...]:
     return tuple(id(module) for _, module in named_modules(model))
 
 
-@untraced
-def _before(number: int, module: nn.Module, args: Any, kwargs: Any) -> None:
-    method = _METHODS.get(number)
-    if method is not None and method.model is module and unwrap(module).training and torch.is_grad_enabled():
-        method._forward_begins(args, kwargs)
-
-
-@untraced
-def _after(number: int, module: nn.Module, _args: Any, _result: Any) -> None:
-    method = _METHODS.get(number)
-    if method is not None and method.model is module:
-        method._forward_ends()
+def _check_memory(memory: Mapping[str, Mapping[str, Tensor]], groups: Mapping[str, Units]) -> None:
+    """Raise a ValueError if what was saved is of other units."""
+    other = sorted(memory.keys() ^ groups.keys())
+    other += [
+        name
+        for name in memory.keys() & groups.keys()
+        if any(len(kept) != groups[name].size for kept in memory[name].values())
+    ]
+    if other:
+        raise ValueError(
+            f"the saved state is of another model: the units of {', '.join(other[:_SHOWN])} differ; load it into a "
+            "method that was built on the same model"
+        )

@@ -68,11 +68,11 @@ class Tracer(TorchFunctionMode):
                 module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True)
             )
             self._handles.append(module.register_forward_hook(partial(self._leave, name)))
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
 

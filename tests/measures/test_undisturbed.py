@@ -180,6 +180,15 @@ def test_modes_are_set_without_what_eval_may_do() -> None:
     assert model.weight.tolist() == before
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_scripted_network() -> None:
+    model = torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+    with undisturbed(model) as found:
+        assert not found.training
+        assert torch.equal(found(torch.ones(2, 3)), found(torch.ones(2, 3)))
+    assert all(module.training for module in model.modules())
+
+
 def test_what_has_no_values_is_refused() -> None:
     with pytest.raises(ValueError, match="weight has no values yet"), undisturbed(nn.LazyLinear(3)):
         pass

@@ -176,9 +176,9 @@ def _kept(module: nn.Module) -> Callable[[], None]:
         vars(module).update(attributes)
         module.training = training
         for place, content in slots:
-            # Where nothing was replaced this changes nothing, the order included.
-            place.clear()
-            place.update(content)
+            if list(map(id, place.values())) != list(map(id, content.values())):
+                place.clear()
+                place.update(content)
         for tensor, value, versions in tensors:
             # Writing counts as a change, which a backward that waits for this tensor would refuse.
             with versions:

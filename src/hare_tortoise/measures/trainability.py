@@ -77,12 +77,10 @@ def trainability(
     batches = [index.to(inputs.device) for index in _batches(len(inputs), batch_size, steps, generator)]
     with undisturbed(model, seed=seed):
         # Copied here, where the optimizer's `.grad` are out of sight.
-        checkpoint, new = _copy(model), _copy(model)
-        _write(new, draw_fresh(model, fresh, generator))
-        _check_width(checkpoint, inputs, outputs)
-        losses = [
-            _fit(network, inputs, labels, batches, optimizer, loss, seed) for network in (checkpoint, new)
-        ]
+        networks = _copy(model), _copy(model)
+        _write(networks[1], draw_fresh(model, fresh, generator))
+        _check_width(networks[0], inputs, outputs)
+        losses = [_fit(network, inputs, labels, batches, optimizer, loss, seed) for network in networks]
     return losses[0] - losses[1]
 
 

@@ -121,6 +121,10 @@ def test_a_budget_that_is_too_small_is_told() -> None:
     assert error > 1e-3
     assert values.shape == (4,)
     assert top(symmetric([4.0] * 10, torch.float64), 4, True, budget=4)[1] == math.inf
+    # Both found are eigenvalues, but nothing is left to see that the larger one stands several times.
+    values, error = top(symmetric(SPECTRA["repeated"], torch.float64), 2, True, budget=5)
+    torch.testing.assert_close(values, torch.tensor([4.0, 2.0], dtype=torch.float64))
+    assert error == math.inf
 
 
 def test_there_is_an_eigenvalue_within_the_bound() -> None:

@@ -217,7 +217,8 @@ def _top(
 def _spectrum(eigenvalues: Tensor) -> Tensor:
     if eigenvalues.ndim != 1:
         raise ValueError(f"eigenvalues has shape {tuple(eigenvalues.shape)}, expected one dimension")
-    return eigenvalues.abs().diag()
+    # Its singular values are the magnitudes.
+    return eigenvalues.diag()
 
 
 @contextmanager
@@ -281,7 +282,6 @@ def _product(value: Tensor, weights: list[nn.Parameter]) -> Callable[[Tensor], T
 
 
 def _dense(operator: Any) -> Tensor:
-    """The whole matrix, one column for each product, symmetric to the last bit."""
+    """The whole matrix, one row for each product."""
     unit = torch.eye(operator.size, dtype=operator.dtype, device=operator.device)
-    matrix = torch.stack([operator.matvec(row) for row in unit])
-    return (matrix + matrix.T) / 2
+    return torch.stack([operator.matvec(row) for row in unit])

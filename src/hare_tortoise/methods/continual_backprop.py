@@ -249,23 +249,22 @@ def lowest(kept: Mapping[str, Tensor], count: int, maturity: int, decay: float) 
 
 def by_row(weight: Tensor) -> Tensor:
     """Sums of absolute values for each place of the first dimension, at least in float32; whole, if sharded."""
-    return _sums(weight, 0, 1)
+    return _whole(weight.detach().abs().flatten(1).sum(1, dtype=_dtype(weight)))
 
 
 def by_column(weight: Tensor, repeat: int) -> Tensor:
     """Sums of absolute values for every `repeat` places of the second dimension, at least in float32; whole."""
-    return _sums(weight, 1, repeat)
+    # One dimension at a time: several times quicker on a CPU than a norm, or a sum over all of them.
+    columns = _whole(weight.detach().abs().sum(0, dtype=_dtype(weight)))
+    return columns if repeat == 1 else columns.view(-1, repeat).sum(1)
 
 
-def _sums(weight: Tensor, dim: int, repeat: int) -> Tensor:
-    others = [other for other in range(weight.ndim) if other != dim]
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-    if is_sharded(weight):
-        sums = whole(weight.detach().to(dtype).abs().sum(others))
-    else:
-        # In one pass, without a tensor of the size of the weight.
-        sums = torch.linalg.vector_norm(weight.detach(), 1, others, dtype=dtype)
-    return sums if repeat == 1 else sums.view(-1, repeat).sum(1)
+def _dtype(weight: Tensor) -> torch.dtype:
+    return torch.promote_types(weight.dtype, torch.float32)
+
+
+def _whole(sums: Tensor) -> Tensor:
+    return whole(sums) if is_sharded(sums) else sums
 
 
 def _checked_rate(rate: object) -> float:

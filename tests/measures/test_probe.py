@@ -235,13 +235,33 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
         taken.load_state_dict({})
 
 
-def test_the_deployed_network() -> None:
+def test_measures_share_their_forwards() -> None:
+    model, _ = learner()
+    names = [
+        "dormant-ratio",
+        "dead-units",
+        "zero-activation-ratio",
+        "effective-rank",
+        "srank",
+        "feature-norm",
+        "churn",
+    ]
+    taken = Probe(model, (INPUTS, TARGETS), measures=names)
+    forwards = []
+    model.register_forward_hook(lambda *_: forwards.append(1))
+    taken.take()
+    # One that is followed through the layers, one for outputs and features.
+    assert len(forwards) == 2
+
+
+def test_the_deployed_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hare_tortoise.measures.registry._PROBE_STEPS", 2)
     model, optimizer = learner()
     pair = HareTortoise(model, optimizer, decay=0.9, reset_every=3)
     data = (INPUTS, TARGETS)
     names = ["weight-norm", "hare-tortoise-distance", "gradient-norm"]
     of_hare = Probe(model, data, measures=names, every=1, optimizer=optimizer, method=pair)
-    of_tortoise = Probe(model, data, measures=names, method=pair, of="deployed")
+    of_tortoise = Probe(model, data, measures=[*names, "trainability"], method=pair, of="deployed")
     train(model, optimizer, 3, lambda: None)
     distances = [record["hare-tortoise-distance"] for record in of_hare.records]
     assert distances[0] > 0

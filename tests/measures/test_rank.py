@@ -150,6 +150,14 @@ def test_the_gram_matrix_is_as_precise_as_stated(name: str, samples: int) -> Non
     assert effective_rank(features).item() == pytest.approx(exact_effective_rank(features), rel=bound)
 
 
+@pytest.mark.parametrize("count", [effective_rank, stable_rank, srank, approximate_rank])
+def test_zeros_are_zero(count: Count) -> None:
+    """Products of whole numbers, exact in float32: one direction and no rounding of a second one."""
+    features = torch.outer(torch.arange(1.0, 301.0), torch.arange(1.0, 101.0))
+    assert singular_values(features).count_nonzero() == 1
+    assert count(features).item() == pytest.approx(1, abs=1e-12)
+
+
 def test_a_gram_matrix_in_float32_would_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
     exactly = rank._lower_gram
     monkeypatch.setattr(rank, "_lower_gram", lambda matrix: exactly(matrix.float()).double())

@@ -87,6 +87,7 @@ def disturb(model: nn.Module) -> None:
     model(torch.randn(4, 3)).sum().backward()
     model.zero_grad()
     model.requires_grad_(False)
+    model.found_inside = 1  # type: ignore[assignment]
     random.random()
     np.random.rand()
 
@@ -178,6 +179,29 @@ def test_modes_are_set_without_what_eval_may_do() -> None:
     with undisturbed(model) as found:
         assert not found.training
     assert model.weight.tolist() == before
+
+
+def test_what_is_compiled_runs_eagerly_and_stays_compiled() -> None:
+    runs: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, _inputs: Any) -> Callable[..., Any]:
+        runs.append("compiled")
+
+        def call(*arguments: Any) -> Any:
+            runs.append("run")
+            return graph(*arguments)
+
+        return call
+
+    part: Any = torch.compile(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), backend=backend)
+    model, inputs = nn.Sequential(part, nn.Dropout()), torch.ones(2, 3)
+    model(inputs)
+    assert runs == ["compiled", "run"]
+    with undisturbed(model) as found:
+        found(inputs)
+    assert runs == ["compiled", "run"]
+    model(inputs)
+    assert runs == ["compiled", "run", "run"]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

@@ -58,8 +58,8 @@ def undisturbed(model: nn.Module, *, seed: int = 0) -> Iterator[nn.Module]:
             undo.callback(restore)
         undo.callback(_restore_gradients, [(p, p.grad, p.requires_grad) for p in parameters])
         undo.callback(reshard, network)
+        # This turns gradients on as well.
         undo.enter_context(torch.inference_mode(False))
-        undo.enter_context(torch.enable_grad())
         for kind in {device.type for device in devices}:
             undo.enter_context(torch.autocast(kind, enabled=False))
         # Where nothing has loaded the compiler, nothing is compiled, and loading it takes seconds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import hare_tortoise
 from hare_tortoise import methods
 from hare_tortoise.lab.recipes import RECIPES
 from hare_tortoise.lab.spec import kebab
+from hare_tortoise.measures import MEASURES
+from hare_tortoise.networks import TRANSFORMS
+from hare_tortoise.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -38,10 +42,20 @@ def plain(text: str) -> str:
     return " ".join(text.replace("`", "").split())
 
 
-@pytest.mark.parametrize("module", ["hare_tortoise", "hare_tortoise.methods", "hare_tortoise.networks"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "hare_tortoise",
+        "hare_tortoise.methods",
+        "hare_tortoise.measures",
+        "hare_tortoise.networks",
+        "hare_tortoise.optimizers",
+    ],
+)
 def test_every_public_name_has_an_entry(module: str) -> None:
-    public = set(importlib.import_module(module).__all__)
-    constants = {name for name in public if name.isupper() and name != "EMA"} | {"__version__"}
+    found = importlib.import_module(module)
+    public = set(found.__all__)
+    constants = {name for name in public if not callable(getattr(found, name))}
     assert undocumented(public - constants - ALIASES, entries()) == set()
 
 
@@ -78,6 +92,23 @@ def test_every_method_has_a_page() -> None:
             assert kind.__name__ == "Chain" or {"**Source.**", "**Cost.**", "**When to use it.**"} <= set(
                 re.findall(r"\*\*[^*]+\*\*", text)
             )
+
+
+@pytest.mark.parametrize(
+    ("folder", "names"),
+    [("networks", TRANSFORMS), ("optimizers", OPTIMIZERS), ("measures", MEASURES)],
+    ids=["networks", "optimizers", "measures"],
+)
+def test_every_name_of_the_command_line_is_on_a_page(folder: str, names: Mapping[str, object]) -> None:
+    index = (DOCS / folder / "index.md").read_text(encoding="utf-8")
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert {name for name in names if f"`{name}`" not in index} == set()
+    for page in sorted((DOCS / folder).glob("*.md")):
+        assert f"{folder}/{page.name}" in navigation
+        text = page.read_text(encoding="utf-8")
+        assert page.name == "index.md" or {"**Source.**", "**Cost.**"} <= set(
+            re.findall(r"\*\*[^*]+\*\*", text)
+        ), page
 
 
 def test_pages_list_the_differences_of_the_recipes() -> None:

@@ -16,7 +16,7 @@ class Measures:
         from hare_tortoise.measures import MEASURES
 
         rows = [
-            (name, f"{measure.description} {measure.reading} Cost: {measure.cost}")
+            (name, f"{measure.description}. {measure.reading} Cost: {measure.cost}.")
             for name, measure in sorted(MEASURES.items())
         ]
         listing("Measures (--measures a,b)", rows)

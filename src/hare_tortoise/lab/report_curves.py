@@ -47,7 +47,7 @@ def measures(comparison: Comparison, results: Sequence[Result], looks: Looks) ->
     charts = []
     for name in sorted(name for name in taken if "/" not in name):  # what stands below a slash are details
         known = MEASURES.get(name)
-        caption = f"{known.description} {known.reading}" if known else ""
+        caption = f"{known.description}. {known.reading}" if known else ""
         traces = _over_stream(comparison, results, looks, _measure(name))
         charts.append(
             Chart(name.replace("-", " ").capitalize(), caption, traces, _stream_layout(comparison, {}))

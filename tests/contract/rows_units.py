@@ -6,6 +6,7 @@ from torch import nn
 
 from hare_tortoise.methods import (
     ContinualBackprop,
+    FromScratch,
     HareTortoise,
     ReDo,
     ReGraMa,
@@ -95,6 +96,14 @@ ROWS = [
         lambda model: (
             ReDo(model, threshold=0.9, every=2),
             HareTortoise(model, decay=0.9, reset_every=3),
+        ),
+    ),
+    chain(
+        "from-scratch+continual-backprop+self-normalized-reset",
+        lambda model: (
+            FromScratch(model),
+            ContinualBackprop(model, replacement_rate=0.2, maturity=0),
+            SelfNormalizedReset(model, tau_max=2, every=1, renew_every=2, fires_above=1.5, seed=1),
         ),
     ),
     chain(

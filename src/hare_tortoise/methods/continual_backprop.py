@@ -103,7 +103,7 @@ class ContinualBackprop(UnitMethod):
         self.decay = float(decay)
         self.utility: Utility = utility
         if utility == "adaptable-contribution":
-            self.statistics = ("magnitude", "mean")  # type: ignore[misc]
+            self.statistics = ("magnitude", "mean")
         self._steps = StepCount()
         self._turnovers: dict[str, Turnover] = {}
         super().__init__(model, optimizer, fresh=fresh, seed=seed)
@@ -115,15 +115,15 @@ class ContinualBackprop(UnitMethod):
 
     def start(self, units: Units, device: torch.device) -> dict[str, Tensor]:
         """Age and utility of each unit of a set, and the running mean of its activation where it is needed."""
-        self._turnovers.setdefault(units.name, self._turnover(units, 0))
+        self._turnovers.setdefault(units.name, self._turnover(units.size, 0))
         weight = named_weights(self.model)[units.incoming[0]]
         running = {"utility": None} if self.utility == "contribution" else {"utility": None, "mean": None}
         dtype = torch.promote_types(weight.dtype, torch.float32)
         zeros = {name: torch.zeros(units.size, dtype=dtype, device=device) for name in running}
         return {"age": torch.zeros(units.size, dtype=torch.int64, device=device)} | zeros
 
-    def _turnover(self, units: Units, step: int) -> Turnover:
-        return Turnover(units.size, self.replacement_rate, self.maturity, start=step)
+    def _turnover(self, size: int, start: int) -> Turnover:
+        return Turnover(size, self.replacement_rate, self.maturity, start=start)
 
     def shifts(self) -> Mapping[str, Tensor | float]:
         """What is expected of each unit in the step that comes: `ĥ`."""
@@ -183,9 +183,10 @@ class ContinualBackprop(UnitMethod):
     def weights_changed(self, change: Change) -> None:
         """Start anew with a network that another member of the chain has put in place of the old one."""
         if change.whole:
-            for name, units in self.groups.items():
-                self._turnovers[name] = self._turnover(units, self.steps)
-                self.memory[name] = self.start(units, self.memory[name]["age"].device)
+            for name, kept in self.memory.items():
+                for tensor in kept.values():
+                    tensor.zero_()
+                self._turnovers[name] = self._turnover(len(kept["age"]), self.steps)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state; counts, and what is owed, are a part of it."""
@@ -198,8 +199,7 @@ class ContinualBackprop(UnitMethod):
         self._steps = StepCount(int(state["steps"]))
         self._turnovers = {}
         for name, saved in state["turnovers"].items():
-            size = len(state["memory"][name]["age"])
-            self._turnovers[name] = Turnover(size, self.replacement_rate, self.maturity)
+            self._turnovers[name] = self._turnover(len(state["memory"][name]["age"]), 0)
             self._turnovers[name].load_state_dict(saved)
 
     def check_state(self, state: Mapping[str, Any]) -> None:
@@ -256,7 +256,7 @@ def by_column(weight: Tensor, repeat: int) -> Tensor:
     """Sums of absolute values for every `repeat` places of the second dimension, at least in float32; whole."""
     # One dimension at a time: several times quicker on a CPU than a norm, or a sum over all of them.
     columns = _whole(weight.detach().abs().sum(0, dtype=_dtype(weight)))
-    return columns if repeat == 1 else columns.view(-1, repeat).sum(1)
+    return columns if repeat == columns.ndim == 1 else columns.reshape(columns.shape[0] // repeat, -1).sum(1)
 
 
 def _dtype(weight: Tensor) -> torch.dtype:

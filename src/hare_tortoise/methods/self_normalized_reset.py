@@ -74,7 +74,7 @@ class SelfNormalizedReset(UnitMethod):
         (True, 0.0)
     """
 
-    statistics: ClassVar[tuple[Statistic, ...]] = ("fired",)
+    statistics: tuple[Statistic, ...] = ("fired",)
     in_steps: ClassVar[Mapping[str, Literal["decay", "interval"]]] = {
         "tau_max": "interval",
         "every": "interval",
@@ -145,8 +145,10 @@ class SelfNormalizedReset(UnitMethod):
     def weights_changed(self, change: Change) -> None:
         """Forget ages and silences of a network that another member of the chain has replaced."""
         if change.whole:
-            for name, units in self.groups.items():
-                self.memory[name] = self.start(units, self.memory[name]["age"].device)
+            for kept in self.memory.values():
+                kept["age"].zero_()
+                kept["silences"].zero_()
+                kept["limit"].fill_(self.tau_max)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state; the count of steps is a part of it."""

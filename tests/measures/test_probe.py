@@ -261,7 +261,7 @@ def test_the_deployed_network(monkeypatch: pytest.MonkeyPatch) -> None:
     data = (INPUTS, TARGETS)
     names = ["weight-norm", "hare-tortoise-distance", "gradient-norm"]
     of_hare = Probe(model, data, measures=names, every=1, optimizer=optimizer, method=pair)
-    of_tortoise = Probe(model, data, measures=[*names, "trainability"], method=pair, of="deployed")
+    of_tortoise = Probe(model, data, measures=["trainability", *names], method=pair, of="deployed")
     train(model, optimizer, 3, lambda: None)
     distances = [record["hare-tortoise-distance"] for record in of_hare.records]
     assert distances[0] > 0
@@ -355,6 +355,22 @@ def test_under_compile_and_wrappers() -> None:
     optimizer.step()
     assert taken.records[0].keys() == {"step", *Probe(model, (INPUTS, TARGETS), measures=names).take()}
     assert model.training
+
+
+# torch's own: raised by an import that its compiler makes.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_a_compiled_step_is_counted() -> None:
+    model, _ = learner()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    step: Any = torch.compile(optimizer.step, backend="aot_eager")
+    taken = Probe(model, (INPUTS, TARGETS), measures=["weight-norm"], every=2, optimizer=optimizer)
+    for _ in range(5):
+        optimizer.zero_grad()
+        cross_entropy(model(INPUTS), TARGETS).backward()  # type: ignore[no-untyped-call]
+        step()
+    assert [record["step"] for record in taken.records] == [2, 4]
+    assert taken.records[0]["weight-norm"] != taken.records[1]["weight-norm"]
 
 
 def test_the_registry_says_what_a_report_shows() -> None:

@@ -204,7 +204,7 @@ def test_what_is_compiled_runs_eagerly_and_stays_compiled() -> None:
     assert runs == ["compiled", "run", "run"]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 def test_a_scripted_network() -> None:
     model = torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
     with undisturbed(model) as found:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hare_tortoise.methods import Chain, ContinualBackprop, FromScratch
-from tests.methods.unit_oracle import NETWORKS, Dense, Network, check_against_rule, damaged, train_step
+from tests.methods.unit_oracle import NETWORKS, Dense, Network, check_against_rule, damaged
 from tests.methods.unit_rules import continual_backprop
 
 STEPS = 40
@@ -100,19 +100,6 @@ def test_faults_are_seen(kind: type[ContinualBackprop]) -> None:
 def test_a_mean_without_correction_is_seen() -> None:
     with pytest.raises(AssertionError):
         check_rule(PresentMean, utility="adaptable-contribution", decay=0.99)
-
-
-def test_nothing_is_asked_of_the_device_between_replacements(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = damaged(Dense)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    method = ContinualBackprop(model, optimizer, replacement_rate=1e-3, maturity=3)
-    train_step(model, optimizer, 0)
-    for name in ("__bool__", "item", "tolist", "cpu", "__int__", "__float__"):
-        monkeypatch.setattr(Tensor, name, lambda *_, name=name: pytest.fail(f"Tensor.{name} was called"))
-    for number in range(1, 20):
-        train_step(model, optimizer, number)
-    monkeypatch.undo()
-    assert method.steps == 20
 
 
 def test_skipped_steps_do_not_count() -> None:

@@ -32,6 +32,7 @@ from tests.methods.unit_oracle import (
     Network,
     Rule,
     adamw,
+    batch,
     check_against_rule,
     compare,
     damaged,
@@ -209,9 +210,41 @@ def test_a_tortoise_that_does_not_follow_is_seen(kind: type[UnitMethod]) -> None
         check_tortoise(kind, Dense, Deaf)
 
 
+SELDOM: tuple[tuple[type[UnitMethod], dict[str, Any]], ...] = (
+    (ReDo, {"every": 1000}),
+    (ReGraMa, {"every": 1000}),
+    (ReGraMa, {"every": 1000, "gradient": "activations"}),
+    (ContinualBackprop, {"replacement_rate": 1e-3, "maturity": 3}),
+    (ContinualBackprop, {"replacement_rate": 1e-3, "utility": "adaptable-contribution"}),
+    (SelfNormalizedReset, {"every": 1000, "fires_above": 0.1}),
+)
+
+
+@pytest.mark.parametrize(("kind", "settings"), SELDOM)
+def test_nothing_is_asked_of_the_device_between_looks(
+    kind: type[UnitMethod], settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where whether a step was skipped is known there only."""
+    model = damaged(Dense)
+    method = kind(model, **settings)
+    inputs, taken = batch(0)[0], torch.tensor(0.0)
+    model(inputs).sum().backward()
+    method.after_step(taken)
+    for name in ("__bool__", "__int__", "__float__", "item", "tolist", "cpu", "nonzero"):
+        monkeypatch.setattr(Tensor, name, lambda *_, name=name: pytest.fail(f"Tensor.{name} was called"))
+    for _ in range(10):
+        model(inputs).sum().backward()
+        method.after_step(taken)
+    monkeypatch.undo()
+    assert method.groups.keys() == {"first", "second"}
+    monkeypatch.setattr(Tensor, "cpu", lambda _: pytest.fail("Tensor.cpu was called"))
+    with pytest.raises(pytest.fail.Exception, match="was called"):
+        method.reset_units({"first": torch.ones(16, dtype=torch.bool)})
+
+
 @each_kind
-def test_another_member_may_come_between(kind: type[UnitMethod]) -> None:
-    """A method that is built, but never sees a forward in training, does nothing to a step."""
+def test_evaluation_is_not_watched(kind: type[UnitMethod]) -> None:
+    """Forwards in eval mode are no steps of the units."""
     model = damaged(Dense)
     before = copy.deepcopy(model.state_dict())
     method: Method = kind(model, **KINDS[kind][0])

@@ -251,3 +251,62 @@ def traced() -> nn.Module:
     # torch.jit is deprecated and says so; users still hold what it made.
     with pytest.warns(DeprecationWarning, match="torch.jit"):
         return torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2))  # type: ignore[no-any-return,no-untyped-call]
+
+
+class CountedLinear(nn.Linear):
+    """Counts how often it is initialised."""
+
+    runs = 0
+
+    def reset_parameters(self) -> None:
+        type(self).runs += 1
+        super().reset_parameters()
+
+
+def test_only_the_initialisers_of_what_is_wanted_run() -> None:
+    model = nn.Sequential(*(CountedLinear(3, 3) for _ in range(5)))
+    CountedLinear.runs = 0
+    drawn = draw_fresh(model, None, generator(), only=["1.weight", "1.bias", "3.bias"])
+    assert CountedLinear.runs == 2
+    assert list(drawn) == ["1.weight", "1.bias", "3.bias"]
+    assert not any(value.isnan().any() for value in drawn.values())
+
+
+def test_only_what_a_parent_initialises_is_the_parents() -> None:
+    drawn = draw_fresh(nn.Sequential(Nested(), nn.Linear(2, 2)), None, generator(), only=["0.first.bias"])
+    assert drawn["0.first.bias"].tolist() == [0.5, 0.5]
+
+
+def test_only_with_an_initialiser_that_reaches_elsewhere() -> None:
+    class Reaching(nn.Linear):
+        """Its initialiser writes to a module that is not inside it."""
+
+        def __init__(self, other: nn.Linear) -> None:
+            self.other = [other]
+            super().__init__(2, 2)
+
+        def reset_parameters(self) -> None:
+            super().reset_parameters()
+            nn.init.ones_(self.other[0].weight)
+            nn.init.constant_(self.weight, 2.0)
+
+    first = nn.Linear(2, 2)
+    drawn = draw_fresh(nn.Sequential(first, Reaching(first)), None, generator(), only=["1.weight"])
+    assert (drawn["1.weight"] == 2.0).all()
+
+
+def test_only_of_a_shared_parameter_and_of_buffers() -> None:
+    drawn = draw_fresh(TiedNetwork(), None, generator(), only=["body.weight"])
+    assert drawn["body.weight"].abs().max() <= 1 / 6**0.5
+    model = Network()
+    model.body[1].running_var.fill_(7.0)  # type: ignore[operator, union-attr]
+    assert (
+        draw_fresh(model, None, generator(), only=["body.1.running_var"])["body.1.running_var"] == 1
+    ).all()
+
+
+def test_only_what_no_initialiser_covers_is_an_error() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.MultiheadAttention(2, 1))
+    draw_fresh(model, None, generator(), only=["0.weight"])
+    with pytest.raises(ValueError, match=r"does not initialise 1\.in_proj_weight"):
+        draw_fresh(model, None, generator(), only=["0.weight", "1.in_proj_weight"])

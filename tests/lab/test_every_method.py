@@ -25,6 +25,7 @@ SOONER = {
     "redo(every=100)": "redo(every=7, threshold=0.5)",
     "regrama(every=100)": "regrama(every=7, threshold=0.5)",
     "continual-backprop(maturity=100)": "continual-backprop(maturity=3, replacement_rate=0.02)",
+    "self-normalized-reset": "self-normalized-reset(tau_max=4, every=4, renew_every=8, fires_above=0.5)",
     "weight-clipping": "weight-clipping(zeta=0.5)",
 }
 # These are the plain training here: there is nothing to do, or what they do is done by the laboratory anyway (it

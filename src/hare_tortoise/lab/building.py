@@ -144,11 +144,13 @@ def build(trial: Trial, *, root: Path | None = None, device: str = "cpu") -> Set
         seeds=[derive_seed(seed, "method", i) for i in range(len(composition.methods))],
     )
     augment = None if recipe.augment is None else _augmentation(recipe.augment)
-    probe = build_probe(recipe.measures, stream, model, method) if recipe.measures else None
+    probe = build_probe(recipe.measures, stream, model, method, network) if recipe.measures else None
     return Setup(trial, composition, stream, chunk_plans, model, method, augment, torch.device(device), probe)
 
 
-def build_probe(measures: Sequence[str], stream: Stream, model: nn.Module, method: Method) -> Probe:
+def build_probe(
+    measures: Sequence[str], stream: Stream, model: nn.Module, method: Method, fresh: Callable[[], nn.Module]
+) -> Probe:
     """Let a probe take measures of the trained network on test rows that stay the same over the stream.
 
     A measure that compares with the deployed network is left out where a method deploys none of its own.
@@ -162,8 +164,14 @@ def build_probe(measures: Sequence[str], stream: Stream, model: nn.Module, metho
     rows = torch.linspace(0, len(targets) - 1, min(MEASURED_ROWS, len(targets)), device=targets.device).long()
     known = {name: registry.find("measure", Call(name), MEASURES) for name in measures}
     taken = [name for name in measures if method.deploys or "deployed" not in known[name].needs]
-    compares = any("deployed" in known[name].needs for name in taken)
-    return Probe(model, (inputs[rows], targets[rows]), measures=taken, method=method if compares else None)
+    needed = {need for name in taken for need in known[name].needs}
+    return Probe(
+        model,
+        (inputs[rows], targets[rows]),
+        measures=taken,
+        method=method if "deployed" in needed else None,
+        fresh=fresh if "fresh" in needed else None,
+    )
 
 
 def try_out(setup: Setup) -> None:

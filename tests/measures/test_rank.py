@@ -203,6 +203,7 @@ def test_half_precision_is_computed_in_higher(dtype: torch.dtype, method: rank.A
         (torch.ones(3, 3, dtype=torch.long), r"features is of torch\.int64, expected a floating dtype"),
         (torch.tensor([[1.0, math.nan]]), "features hold a NaN or an infinity"),
         (torch.tensor([[1.0, -math.inf]]), "features hold a NaN or an infinity"),
+        (torch.tensor([[1.0], [math.nan]], dtype=torch.float64), "features hold a NaN or an infinity"),
     ],
 )
 @pytest.mark.parametrize("count", [effective_rank, stable_rank, srank, approximate_rank])

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from hare_tortoise.methods import Chain, HareTortoise
@@ -141,6 +142,29 @@ def test_negative_activations_count_by_their_size() -> None:
     torch.testing.assert_close(seen(method, "a").mean, gated.mean(0))
 
 
+class Asked(TorchDispatchMode):
+    """Counts how often the device is asked for a value."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", [Recorder, Gradients])
+def test_watching_does_not_wait_for_the_device(kind: type[Recorder]) -> None:
+    network = Functional()
+    method, inputs = kind(network), torch.randn(3, 1, 8, 8)
+    step(network, method, inputs)
+    with Asked() as asked:
+        step(network, method, inputs)
+    assert asked.count == 0
+    with asked:
+        method.reset_units({"first": torch.tensor([True, False, False, False])})
+    assert asked.count > 0
+
+
 def test_shifts_are_taken_from_magnitudes_and_firing() -> None:
     class Shifted(Recorder):
         def shifts(self) -> Mapping[str, Tensor | float]:
@@ -193,6 +217,16 @@ def test_only_training_forwards_of_this_very_model_count() -> None:
     loaded.train()(torch.randn(6, 6))
     method.after_step()
     torch.testing.assert_close(seen(method, "body.0").magnitude, expected)
+
+
+def test_what_another_method_runs_the_network_for_does_not_count() -> None:
+    """The method whose hook comes first watches already when the other one looks for the units."""
+    network = Network()
+    first, second = Recorder(network), Recorder(network)
+    network(torch.randn(6, 6)).sum().backward()
+    for method in (first, second):
+        assert method._taps is not None
+        assert [count for _, count in method._taps.sums.values()] == [6]
 
 
 def through_pickle(network: nn.Module) -> nn.Module:

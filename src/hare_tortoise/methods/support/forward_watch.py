@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,6 +19,28 @@ from .untraced import untraced
 # Hooks are copied and saved along with the model, so that they know what they belong to by a number only.
 _WATCHES: weakref.WeakValueDictionary[int, ForwardWatch] = weakref.WeakValueDictionary()
 _NUMBERS = itertools.count()
+
+
+class _Paused(threading.local):
+    now = False
+
+
+_PAUSED = _Paused()
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Tell nobody anything: a network runs for other reasons than to learn, perhaps right inside of a forward."""
+    before, _PAUSED.now = _PAUSED.now, True
+    try:
+        yield
+    finally:
+        _PAUSED.now = before
+
+
+def is_paused() -> bool:
+    """Whether nobody is to be told of what a network does at the moment."""
+    return _PAUSED.now
 
 
 class Watcher(Protocol):
@@ -71,5 +96,5 @@ def _begins(number: int, module: nn.Module, args: Any, kwargs: Any) -> None:
 def _ends(number: int, module: nn.Module, _args: Any, _result: Any) -> None:
     watch = _WATCHES.get(number)
     watcher = None if watch is None or watch.model is not module else watch.watcher()
-    if watcher is not None:
+    if watcher is not None and not is_paused():
         watcher.forward_ends()

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .forward_watch import is_paused
 from .names import named_modules
 from .sharding import process_groups
 from .unit_types import Tap, Units
@@ -190,7 +191,7 @@ def _result(number: int, index: int, module: nn.Module, _args: Any, result: Any)
 
 def _see(number: int, index: int, module: nn.Module, values: Mapping[Any, Any]) -> None:
     taps = _TAPS.get(number)
-    if taps is None or not taps.on:
+    if taps is None or not taps.on or is_paused():
         return
     site = taps.sites[index]
     if site.module is not module:

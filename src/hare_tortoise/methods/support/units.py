@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .forward_watch import paused
 from .names import named_modules, named_weights, unwrap
 from .randomness import seeded
 from .sharding import reshard
@@ -74,7 +75,7 @@ def _traced(model: nn.Module, args: Any, kwargs: Any, *, keep: bool) -> Tracer:
     network = unwrap(model)
     tracer = Tracer(network, HANDLERS, keep)
     devices = {tensor.device for tensor in named_weights(model).values()}
-    with _undisturbed(network), seeded(0, devices), torch.no_grad(), tracer:
+    with paused(), _undisturbed(network), seeded(0, devices), torch.no_grad(), tracer:
         result = network(*args, **kwargs)
     tracer.output(result)
     reshard(model)

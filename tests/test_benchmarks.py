@@ -43,6 +43,14 @@ EXPECTED = {
         "compare's loop / bare loop, samples per second (2 threads)": "at least 0.9",
     },
     "memory": {"difference of the peaks / the tortoise's bytes": "at most 1.05"},
+    "effective_rank": {
+        "effective_rank / torch.linalg.svdvals": "at most 1",
+        'effective_rank (method="svd") / torch.linalg.svdvals': "at most 1.2",
+        "effective_rank / torch.linalg.svdvals, both of the transpose": "at most 1.2",
+        "effective_rank / torch.linalg.svdvals, both in float64": "at most 1.2",
+        "relative error against float64, gram": "at most 3.2e-05",
+        "relative error against float64, svd": "at most 3.2e-05",
+    },
     "method_cost": {
         f"MLP, batch 8: {method}": f"at most {limit}"
         for limit, methods in {

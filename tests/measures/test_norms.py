@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hare_tortoise.measures import (
-    distance_from_initialisation,
+    distance_from_initialization,
     distances,
     feature_norm,
     hare_tortoise_distance,
@@ -81,15 +81,15 @@ def sum_of_tensors(model: nn.Module, start: dict[str, Tensor]) -> float:
 def root_mean_square(model: nn.Module, start: dict[str, Tensor]) -> float:
     """Plasticine's: divided by the root of the number of parameters."""
     count = sum(p.numel() for p in model.parameters())
-    return distance_from_initialisation(model, start) / math.sqrt(count)
+    return distance_from_initialization(model, start) / math.sqrt(count)
 
 
 def with_buffers(model: nn.Module, start: dict[str, Tensor]) -> float:
     return math.sqrt(sum(by_hand(t - start[n]) ** 2 for n, t in model.state_dict().items()))
 
 
-def test_distance_from_initialisation() -> None:
-    check_distance(distance_from_initialisation)
+def test_distance_from_initialization() -> None:
+    check_distance(distance_from_initialization)
 
 
 @pytest.mark.parametrize("fault", [sum_of_tensors, root_mean_square, with_buffers])

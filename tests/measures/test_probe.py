@@ -21,7 +21,7 @@ from hare_tortoise.measures import (
     Context,
     Measure,
     Probe,
-    distance_from_initialisation,
+    distance_from_initialization,
     effective_rank,
     features,
     weight_norm,
@@ -113,7 +113,7 @@ def test_a_probe_that_disturbs_would_be_seen(undisturbed_training: list[Any]) ->
 def test_values_are_those_of_the_functions() -> None:
     model, optimizer = learner()
     start = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
-    names = ["effective-rank", "weight-norm", "distance-from-initialisation", "dormant-ratio", "feature-norm"]
+    names = ["effective-rank", "weight-norm", "distance-from-initialization", "dormant-ratio", "feature-norm"]
     taken = Probe(model, (INPUTS, TARGETS), measures=names, every=2, optimizer=optimizer)
     train(model, optimizer, 4, lambda: None)
     assert [record["step"] for record in taken.records] == [2, 4]
@@ -123,7 +123,7 @@ def test_values_are_those_of_the_functions() -> None:
     assert record["feature-norm"] == features(model, INPUTS).double().norm(dim=1).mean().item()
     assert record["weight-norm"] == weight_norm(model)
     assert record["weight-norm/layer/head.bias"] == pytest.approx(float(model.head.bias.detach().norm()))
-    assert record["distance-from-initialisation"] == distance_from_initialisation(model, start) > 0
+    assert record["distance-from-initialization"] == distance_from_initialization(model, start) > 0
     assert {
         "dormant-ratio/0",
         "dormant-ratio/0.1",
@@ -184,7 +184,7 @@ def test_steps_of_several_optimizers_and_of_a_rebuilt_one() -> None:
 
 
 def test_a_resumed_run_continues_the_records() -> None:
-    names = ["distance-from-initialisation", "churn", "weight-norm"]
+    names = ["distance-from-initialization", "churn", "weight-norm"]
 
     def start() -> tuple[nn.Module, AdamW, Probe]:
         model, optimizer = learner()
@@ -223,7 +223,7 @@ def test_a_resumed_run_continues_the_records() -> None:
 
 def test_a_state_that_does_not_fit_is_refused() -> None:
     model, _ = learner()
-    names = ["distance-from-initialisation"]
+    names = ["distance-from-initialization"]
     taken = Probe(model, (INPUTS, TARGETS), measures=names)
     other = Probe(model, (INPUTS + 1, TARGETS), measures=names)
     with pytest.raises(ValueError, match="the state is of a probe on other data"):

@@ -28,7 +28,7 @@ from hare_tortoise.methods.support.values import whole
 from tests.measures.learner import INPUTS, TARGETS, learner
 
 Wrap = Callable[[nn.Module], nn.Module]
-NAMES = ["dormant-ratio", "effective-rank", "weight-norm", "distance-from-initialisation", "churn"]
+NAMES = ["dormant-ratio", "effective-rank", "weight-norm", "distance-from-initialization", "churn"]
 
 
 def shard(model: nn.Module) -> nn.Module:

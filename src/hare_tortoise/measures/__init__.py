@@ -15,7 +15,7 @@ from .gradients import (
     zero_gradient_ratio,
 )
 from .norms import (
-    distance_from_initialisation,
+    distance_from_initialization,
     distances,
     feature_norm,
     hare_tortoise_distance,
@@ -61,7 +61,7 @@ __all__ = [
     "churn",
     "dead_units",
     "decision_churn",
-    "distance_from_initialisation",
+    "distance_from_initialization",
     "distances",
     "dormancy_scores",
     "dormant_ratio",

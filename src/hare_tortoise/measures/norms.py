@@ -116,7 +116,7 @@ def distances(model: nn.Module, initial: Mapping[str, Tensor]) -> dict[str, floa
     return _roots({n: _exact(p) - _exact(initial[n].to(p.device)) for n, p in parameters.items()})
 
 
-def distance_from_initialisation(model: nn.Module, initial: Mapping[str, Tensor]) -> float:
+def distance_from_initialization(model: nn.Module, initial: Mapping[str, Tensor]) -> float:
     """How far all parameters, as one vector, have gone from the start: `‖θ − θ0‖₂`.
 
     Not divided by the number of parameters, as some public code does. Buffers are left out.
@@ -135,7 +135,7 @@ def distance_from_initialisation(model: nn.Module, initial: Mapping[str, Tensor]
         >>> layer = nn.Linear(1, 1)
         >>> start = {name: value.detach().clone() for name, value in layer.named_parameters()}
         >>> _ = layer.weight.data.add_(3.0), layer.bias.data.add_(4.0)
-        >>> round(distance_from_initialisation(layer, start), 5)
+        >>> round(distance_from_initialization(layer, start), 5)
         5.0
     """
     return total(distances(model, initial))

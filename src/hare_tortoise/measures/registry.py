@@ -153,7 +153,7 @@ MEASURES: dict[str, Measure] = {
         higher_is="worse",
         cost="one pass over the weights",
     ),
-    "distance-from-initialisation": Measure(
+    "distance-from-initialization": Measure(
         take=lambda context: _with_layers(distances(context.model, context.initial)),
         description="Distance of all parameters from where they started",
         reading="How far training has gone from a state that could learn; compare methods, not networks.",

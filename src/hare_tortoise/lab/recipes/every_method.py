@@ -51,7 +51,7 @@ TRANSFORMS = ("crelu", "fourier", "layer-norm", "aid")
 OPTIMIZERS = ("upgd(lr=0.1)", "ada-upgd", "sam", "trac")
 
 METHODS = (*REFERENCES, *AVERAGES, *PENALTIES, *PROJECTIONS, *RESETS, *UNITS, *TRANSFORMS, *OPTIMIZERS)
-MEASURES = ("dormant-ratio", "effective-rank", "weight-norm", "distance-from-initialisation")
+MEASURES = ("dormant-ratio", "effective-rank", "weight-norm", "distance-from-initialization")
 
 
 def every_method_warm_start() -> Recipe:

@@ -104,6 +104,12 @@ def test_a_budget_scales_what_counts_in_steps() -> None:
         ("hare-tortoise(decay=0.99, reset_every=100)", 1.0, "hare-tortoise(decay=0.99, reset_every=100)"),
         ("hare-tortoise(decay=0.99, reset_every=100)", 0.1, "hare-tortoise(decay=0.9, reset_every=10)"),
         ("hare-tortoise(decay=0.99, reset_every=100)", 0.001, "hare-tortoise(decay=0.0, reset_every=1)"),
+        (
+            "continual-backprop(replacement_rate=0.001, maturity=100, decay=0.99)",
+            0.1,
+            "continual-backprop(replacement_rate=0.01, maturity=10, decay=0.9)",
+        ),
+        ("redo(every=100, threshold=0.1)", 0.5, "redo(every=50, threshold=0.1)"),
         # a default counts in steps as well
         ("hare-tortoise(decay=0.99)", 0.1, "hare-tortoise(decay=0.9, reset_every=100)"),
         ("hare-tortoise(reset_every=None)", 0.5, "hare-tortoise(reset_every=None, decay=0.998)"),

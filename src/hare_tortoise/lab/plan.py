@@ -87,7 +87,8 @@ def scaled_settings(call: Call, budget: float) -> dict[str, Any]:
     """Give the settings of a part of a composition at a budget, with what it counts in steps scaled, defaults too.
 
     A decay keeps its horizon as a share of the run: ``1/(1 − decay)`` steps become ``budget/(1 − decay)``, at least
-    one. An interval is multiplied by the budget, at least one step. A schedule scales itself.
+    one. An interval is multiplied by the budget, at least one step; a rate per step is divided by it, at most 1. A
+    schedule scales itself.
 
     Example:
         >>> from hare_tortoise.lab.spec import parse
@@ -127,6 +128,8 @@ def method_at(method: str, budget: float) -> str:
 def _scale(value: float, unit: str, budget: float) -> float:
     if unit == "interval":
         return max(1, round(value * budget))
+    if unit == "rate":
+        return min(1.0, value / budget)
     return scaled_decay(value, budget)
 
 

@@ -78,7 +78,8 @@ class ContinualBackprop(UnitMethod):
         (True, 0.0)
     """
 
-    in_steps: ClassVar[Mapping[str, Literal["decay", "interval"]]] = {
+    in_steps: ClassVar[Mapping[str, Literal["decay", "interval", "rate"]]] = {
+        "replacement_rate": "rate",
         "maturity": "interval",
         "decay": "decay",
     }

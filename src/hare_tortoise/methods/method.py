@@ -71,8 +71,8 @@ class Method:
     needs: ClassVar[frozenset[str]] = frozenset()
     """What the method must be given: "fresh", "head", "batches", "loss"."""
 
-    in_steps: ClassVar[Mapping[str, Literal["decay", "interval"]]] = {}
-    """The settings that are counted in optimizer steps, which a budget scales, and how."""
+    in_steps: ClassVar[Mapping[str, Literal["decay", "interval", "rate"]]] = {}
+    """The settings that are counted in optimizer steps, which a budget scales, and how: a rate is per step."""
 
     averages: ClassVar[bool] = False
     """Whether the method averages the weights: one such method, or chain, for a model."""

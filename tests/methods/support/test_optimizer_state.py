@@ -104,7 +104,7 @@ def test_lbfgs_forgets_everything() -> None:
         weight.grad = weight.detach() ** 3
         return float((weight.detach() ** 4).sum() / 4)
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     clear_entries(optimizer, weight, torch.ones(6, 4, dtype=torch.bool))
     assert len(optimizer.state) == 0
 

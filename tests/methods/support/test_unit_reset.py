@@ -117,15 +117,16 @@ def check_reset(case: Case, chosen: Mapping[str, Tensor]) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_units_are_reset_in_place(name: str) -> None:
     case = Case(name)
-    before = case.state()
+    before = copy.deepcopy(case.model.state_dict())
     identities = [id(parameter) for parameter in case.model.parameters()]
     check_reset(case, case.chosen(every=29 if name in ("resnet18", "vgg16", "vit") else 3))
     assert [id(parameter) for parameter in case.model.parameters()] == identities
+    after = case.model.state_dict()
     for units in case.method.groups.values():
         for weight in units.incoming:
-            assert not torch.equal(case.state()[weight][1], before[weight][1])
+            assert not torch.equal(after[weight][1], before[weight][1])
         for read in units.outgoing:
-            assert (case.state()[read.weight][:, read.repeat : 2 * read.repeat] == 0).all()
+            assert (after[read.weight][:, read.repeat : 2 * read.repeat] == 0).all()
 
 
 def test_norms_have_their_initial_values() -> None:
@@ -232,19 +233,20 @@ def check_output_changes(case: Case, chosen: Mapping[str, Tensor], before: Tenso
 
 def test_without_fresh_rows_come_from_the_layers_own_initialiser() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(100, 400), nn.ReLU(), nn.Linear(400, 2))
+    first = nn.Linear(100, 400)
+    model = nn.Sequential(first, nn.ReLU(), nn.Linear(400, 2))
     method = Manual(model)
     model(torch.randn(3, 100))
-    nn.init.constant_(model[0].weight, 9.0)
-    nn.init.constant_(model[0].bias, 9.0)
+    nn.init.constant_(first.weight, 9.0)
+    nn.init.constant_(first.bias, 9.0)
     chosen = torch.arange(400) % 2 == 0
     method.reset_units({"0": chosen})
-    rows = model[0].weight[chosen]
+    rows = first.weight[chosen]
     # U(-1/√100, 1/√100) has the standard deviation 0.1 / √3.
     assert rows.abs().max() <= 0.1
     assert rows.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.02)
-    assert model[0].bias[chosen].abs().max() <= 0.1
-    assert (model[0].weight[~chosen] == 9.0).all()
+    assert first.bias[chosen].abs().max() <= 0.1
+    assert (first.weight[~chosen] == 9.0).all()
 
 
 @pytest.mark.parametrize("with_fresh", [True, False])
@@ -261,7 +263,7 @@ def test_each_draw_is_used_once(with_fresh: bool) -> None:
     seen = []
     for units in ([0], [1, 2], [0], [1], [1], [5]):
         method.reset_units({"0": torch.isin(torch.arange(6), torch.tensor(units))})
-        seen += [tuple(model[0].weight[unit].tolist()) for unit in units]
+        seen += [tuple(model.get_parameter("0.weight")[unit].tolist()) for unit in units]
     assert len(set(seen)) == len(seen)
     # The first three units are of the first network, units 0 and 1 then of a second; unit 1 again needs a third.
     assert len(built) == (1 + 3 if with_fresh else 1)
@@ -280,7 +282,7 @@ def test_draws_go_on_after_a_saved_state() -> None:
                 method.load_state_dict(state)
                 model(torch.randn(3, 5))
             method.reset_units({"0": torch.arange(6) == unit})
-        runs.append((model[0].weight.detach().clone(), method.generator.get_state()))
+        runs.append((model.get_parameter("0.weight").detach().clone(), method.generator.get_state()))
     assert torch.equal(runs[0][0], runs[1][0])
     assert torch.equal(runs[0][1], runs[1][1])
 

@@ -28,19 +28,27 @@ _NUMBERS = itertools.count()
 
 @dataclass(frozen=True)
 class Observation:
-    """What was seen of a set of units in the forwards since the last step, each of shape (units,).
+    """What was seen of a set of units in the forwards since the last step, as far as it was asked for.
 
     The means are over batch, positions, forwards, places and processes.
-
-    Args:
-        magnitude: the mean of `|h − shift|` (without a shift `|h|`), or of `|∂L/∂h|`.
-        mean: the mean of `h`; None: not asked for.
-        fired: whether any `h` was above the shift, or zero; None: not asked for.
     """
 
-    magnitude: Tensor
-    mean: Tensor | None = None
-    fired: Tensor | None = None
+    values: Mapping[Statistic, Tensor]
+
+    @property
+    def magnitude(self) -> Tensor:
+        """The mean of `|h − shift|` (without a shift `|h|`), or of `|∂L/∂h|`, shape (units,)."""
+        return self.values["magnitude"]
+
+    @property
+    def mean(self) -> Tensor | None:
+        """The mean of `h`, shape (units,); None: not asked for."""
+        return self.values.get("mean")
+
+    @property
+    def fired(self) -> Tensor | None:
+        """Whether any `h` was above the shift, or zero: boolean, shape (units,); None: not asked for."""
+        return self.values["fired"] > 0 if "fired" in self.values else None
 
 
 class Taps:
@@ -66,16 +74,20 @@ class Taps:
         self.on = False
         self.shifts: Mapping[str, Tensor | float] = {}
         self.observes = observes
-        self.statistics: tuple[Statistic, ...] = ("magnitude", *sorted(set(statistics) - {"magnitude"}))
+        self.statistics: tuple[Statistic, ...] = tuple(statistics)
         modules = dict(named_modules(model))
         places: dict[tuple[str, bool], list[tuple[str, Tap]]] = {}
         for name, units in groups.items():
             for tap in units.taps if observes == "activations" else units.gradient_taps:
                 places.setdefault((tap.module, tap.given), []).append((name, tap))
-        self.sites = [_Site(modules[module], taps) for (module, _), taps in places.items()]
-        self.sums: dict[tuple[str, Tap], tuple[Tensor, int]] = {}
-        # The same order on all processes, whatever each of them sees first.
-        self._keys = [place for taps in places.values() for place in taps]
+        # In the same order on all processes, whatever each of them sees first.
+        self._seen = [(name, tap) for found in places.values() for name, tap in found]
+        keys = itertools.count()
+        self.sites = [
+            _Site(modules[module], [(next(keys), tap) for _, tap in found])
+            for (module, _), found in places.items()
+        ]
+        self.sums: dict[int, tuple[list[Tensor], int]] = {}
         self._processes = process_groups(model)
         self._sizes = {name: units.size for name, units in groups.items()}
         number = next(_NUMBERS)
@@ -104,60 +116,71 @@ class Taps:
         self.sums.clear()
 
     @torch.no_grad()
-    def add(self, name: str, tap: Tap, value: Tensor) -> None:
-        """Add up a tensor that was seen, or its gradient."""
-        value = value.detach() if tap.function is None else tap.function(value.detach())
+    def add(self, key: int, value: Tensor) -> None:
+        """Add up a tensor that was seen, or its gradient; `key` is the number of the tap."""
+        name, tap = self._seen[key]
+        value = value if tap.function is None else tap.function(value.detach())
         if tap.repeat > 1:
             value = value.unflatten(tap.dim, (-1, tap.repeat))  # type: ignore[no-untyped-call]
+        totals = [self._total(statistic, name, tap, value) for statistic in self.statistics]
+        count = value.numel() // self._sizes[name]
+        if key in self.sums:
+            before, counted = self.sums[key]
+            totals, count = (
+                [sum_.add_(more) for sum_, more in zip(before, totals, strict=True)],
+                counted + count,
+            )
+        self.sums[key] = (totals, count)
+
+    def _total(self, statistic: Statistic, name: str, tap: Tap, value: Tensor) -> Tensor:
+        """The sum of a statistic over all dimensions but the units': in one pass, if there is no shift."""
         dims = [dim for dim in range(value.ndim) if dim != tap.dim]
+        dtype = torch.promote_types(value.dtype, torch.float32)
         shift = self.shifts.get(name)
+        if statistic == "fired":
+            return (value.amax(dims).to(dtype) > (0 if shift is None else shift)).to(dtype)
         # Where nothing is below zero, magnitudes are a plain sum, the quickest of all reductions.
         plain = tap.nonnegative and shift is None and self.observes == "activations"
-        dtype = torch.promote_types(value.dtype, torch.float32)
-        seen = []
-        for statistic in self.statistics:
-            if statistic == "mean" or (statistic == "magnitude" and plain):
-                seen.append(value.sum(dims, dtype=dtype) if dims else value.to(dtype))
-            elif statistic == "magnitude":
-                apart = value if shift is None else value.to(dtype) - _broadcast(shift, tap.dim, value.ndim)
-                seen.append(torch.linalg.vector_norm(apart, 1, dims, dtype=dtype))
-            else:
-                seen.append((value.amax(dims).to(dtype) > (0 if shift is None else shift)).to(dtype))
-        total, count = torch.stack(seen), value.numel() // self._sizes[name]
-        if (name, tap) in self.sums:
-            before, counted = self.sums[name, tap]
-            total, count = before.add_(total), counted + count
-        self.sums[name, tap] = (total, count)
+        if statistic == "mean" or plain:
+            return value.sum(dims, dtype=dtype) if dims else value.to(dtype, copy=True)
+        apart = value if shift is None else value.to(dtype) - _broadcast(shift, tap.dim, value.ndim)
+        magnitude: Tensor = torch.linalg.vector_norm(apart, 1, dims, dtype=dtype)
+        return magnitude
 
+    @torch.no_grad()
     def read(self) -> dict[str, Observation]:
         """The means, over all processes, which all must call; sets of which nothing was seen are left out."""
-        seen = self._over_processes() if self._processes else self.sums
-        means: dict[str, list[Tensor]] = {}
-        for (name, _), (total, count) in seen.items():
-            means.setdefault(name, []).append(total / count)
+        sums = self._over_processes() if self._processes else self.sums
+        means: dict[str, list[list[Tensor]]] = {}
+        for key, (totals, count) in sums.items():
+            means.setdefault(self._seen[key][0], []).append([total / count for total in totals])
         observed = {}
         for name, found in means.items():
-            mean = dict(zip(self.statistics, torch.stack(found).mean(0), strict=True))
-            fired = mean.pop("fired") > 0 if "fired" in mean else None
-            observed[name] = Observation(mean["magnitude"], mean.get("mean"), fired)
+            mean = (
+                found[0]
+                if len(found) == 1
+                else [torch.stack(parts).mean(0) for parts in zip(*found, strict=True)]
+            )
+            observed[name] = Observation(dict(zip(self.statistics, mean, strict=True)))
         return observed
 
-    def _over_processes(self) -> dict[tuple[str, Tap], tuple[Tensor, Any]]:
+    def _over_processes(self) -> dict[int, tuple[list[Tensor], Any]]:
         """The sums and counts of all processes, in one message for each group."""
         import torch.distributed as dist
 
-        some = next(iter(self.sums.values()))[0]
+        some = next(iter(self.sums.values()))[0][0]
         parts = []
-        for key in self._keys:
-            empty = (some.new_zeros(len(self.statistics), self._sizes[key[0]]), 0)
-            total, count = self.sums.get(key, empty)
-            parts.append(torch.cat([total.to(some.dtype).reshape(-1), some.new_full((1,), count)]))
+        for key, (name, _) in enumerate(self._seen):
+            empty = [some.new_zeros(self._sizes[name])] * len(self.statistics)
+            totals, count = self.sums.get(key, (empty, 0))
+            parts += [*(total.to(some.dtype) for total in totals), some.new_full((1,), count)]
         flat = torch.cat(parts)
         for group in self._processes:
             dist.all_reduce(flat, group=group)
         summed = torch.split(flat, [len(part) for part in parts])
-        shape = (len(self.statistics), -1)
-        return {key: (part[:-1].view(shape), part[-1]) for key, part in zip(self._keys, summed, strict=True)}
+        width = len(self.statistics) + 1
+        rows = [summed[start : start + width] for start in range(0, len(summed), width)]
+        return {key: (list(row[:-1]), row[-1]) for key, row in enumerate(rows)}
 
 
 def _broadcast(shift: Tensor | float, dim: int, ndim: int) -> Tensor | float:
@@ -169,7 +192,7 @@ def _broadcast(shift: Tensor | float, dim: int, ndim: int) -> Tensor | float:
 class _Site:
     """A module that is watched, the calls that it has had in this forward, and what is to be seen there."""
 
-    def __init__(self, module: nn.Module, taps: list[tuple[str, Tap]]) -> None:
+    def __init__(self, module: nn.Module, taps: list[tuple[int, Tap]]) -> None:
         self.module = module
         self.taps = taps
         self.calls = 0
@@ -197,18 +220,18 @@ def _see(number: int, index: int, module: nn.Module, values: Mapping[Any, Any]) 
     if site.module is not module:
         return
     call, site.calls = site.calls, site.calls + 1
-    for name, tap in site.taps:
+    for key, tap in site.taps:
         if tap.call != call:
             continue
         value = values[tap.position]
         if taps.observes == "activations":
-            taps.add(name, tap, value)
+            taps.add(key, value)
         elif value.requires_grad:
-            value.register_hook(partial(_gradient, number, name, tap))
+            value.register_hook(partial(_gradient, number, key))
 
 
 @untraced
-def _gradient(number: int, name: str, tap: Tap, gradient: Tensor) -> None:
+def _gradient(number: int, key: int, gradient: Tensor) -> None:
     taps = _TAPS.get(number)
     if taps is not None:
-        taps.add(name, tap, gradient)
+        taps.add(key, gradient)

@@ -123,7 +123,8 @@ def forget_entries(weights: Mapping[str, Tensor], plan: Plan, optimizers: Sequen
 class Draws:
     """New values for units, each used once: a draw of a whole layer serves until one of its units is reset again.
 
-    Building a network costs as much for one unit as for all, and units are reset a few at a time.
+    Building a network costs as much for one unit as for all, and units are reset a few at a time. What was drawn is
+    kept on the CPU: at most a copy of the incoming weights of all units.
 
     Args:
         model: whose weights are drawn.

@@ -31,6 +31,4 @@ def untraced(function: Function) -> Function:
             disabled.append(torch.compiler.disable(function))  # type: ignore[no-untyped-call]
         return disabled[0](*args, **kwargs)
 
-    # The mark by which the compiler knows such functions.
-    run._torchdynamo_disable = True  # type: ignore[attr-defined]
     return run  # type: ignore[return-value]

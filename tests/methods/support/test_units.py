@@ -22,6 +22,7 @@ from tests.methods.support.unit_networks import (
     Depthwise,
     Functional,
     Gated,
+    InPlace,
     Linear,
     Recurrent,
     Residual,
@@ -148,6 +149,27 @@ def test_one_relu_for_all_and_a_residual_stream() -> None:
     assert [(tap.module, tap.call) for tap in inner.taps] == [("relu", 1)]
 
 
+def test_activations_and_sums_in_place() -> None:
+    graph = graph_of(InPlace(), 2, 1, 4, 4)
+    assert names(graph) == ["stem", "blocks.0.first", "blocks.1.first"]
+    stream, *inner = graph.groups
+    assert stream.incoming == ("stem.weight", "blocks.0.second.weight", "blocks.1.second.weight")
+    assert [read.weight for read in stream.outgoing] == [
+        "blocks.0.first.weight",
+        "blocks.1.first.weight",
+        "head.weight",
+    ]
+    assert [(tap.module, tap.call) for tap in stream.taps] == [
+        ("act", 0),
+        ("blocks.0.relu", 1),
+        ("blocks.1.relu", 1),
+    ]
+    assert [(tap.module, tap.call) for units in inner for tap in units.taps] == [
+        ("blocks.0.relu", 0),
+        ("blocks.1.relu", 0),
+    ]
+
+
 def test_gates_are_one_unit() -> None:
     (units,) = graph_of(Gated(), 4, 5).groups
     assert (units.incoming, units.outgoing) == (("a.weight", "b.weight"), (Outgoing("down.weight"),))
@@ -247,6 +269,7 @@ def check_silenced(network: nn.Module, inputs: Tensor, graph: UnitGraph) -> None
         (Gated, (4, 5)),
         (Depthwise, (2, 3, 4, 4)),
         (Sequences, (2, 3, 9)),
+        (InPlace, (2, 1, 4, 4)),
     ],
 )
 def test_nothing_else_reads_a_unit(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:

@@ -86,6 +86,37 @@ class Sequences(nn.Module):
         return outputs
 
 
+class Block(nn.Module):
+    """A residual block with one ReLU that works in place, and a sum in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, padding=1)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(4), nn.BatchNorm2d(4)])
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.relu(self.norms[0](self.first(functional.pad(images, (1, 1, 1, 1)))))
+        features = self.norms[1](self.second(features))
+        features += images
+        outputs: Tensor = self.relu(features)
+        return outputs
+
+
+class InPlace(nn.Module):
+    """Two such blocks behind a stem; the largest value of each channel is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.act = nn.Conv2d(1, 4, 1), nn.ReLU(inplace=True)
+        self.blocks, self.head = nn.Sequential(Block(), Block()), nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.blocks(self.act(self.stem(images)))
+        outputs: Tensor = self.head(features.flatten(2).max(-1).values)
+        return outputs
+
+
 class Concatenated(nn.Module):
     """Two branches side by side, read by one layer, behind which there is a pair."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .unit_layers import convolution, linear, norm, other_layer, vector_of
 from .unit_marks import Followed, Mark
-from .unit_shapes import indexed, moved, reduced, reshaped
+from .unit_shapes import indexed, moved, padded, reduced, reshaped
 from .unit_tracing import Call, Handler, Tracer
 from .unit_types import COMPUTED, EXACT, NORMED, POOLED, Origin
 
@@ -189,7 +189,8 @@ def _table() -> dict[str, Handler]:
         "permute transpose swapaxes swapdims t T mT H mH movedim moveaxis",
         shaped(moved, "is moved in a way that is not followed"),
     )
-    add("mean sum amax amin var std", shaped(reduced, "its channels are reduced to one", POOLED))
+    add("pad", shaped(padded, "its channels are padded", POOLED))
+    add("mean sum amax amin max min var std", shaped(reduced, "its channels are reduced to one", POOLED))
     add(
         "getitem select narrow index_select",
         shaped(indexed, "its channels are split by indexing", POOLED),

@@ -56,16 +56,23 @@ def moved(call: Call, mark: Followed) -> Place | None:
 
 
 def reduced(call: Call, mark: Followed) -> Place | None:
-    """After mean, sum …, of other dimensions than the units'."""
+    """After mean, sum, max …, of other dimensions than the units'."""
     count = len(call.shape)
     given = call.get(1, "dim", call.kwargs.get("axis"))
-    if given is None or given == ():
+    if given is None or isinstance(given, Tensor) or given == ():
         return None
     dims = {dim % count for dim in _numbers((given,))}
     if mark.dim in dims:
         return None
-    kept = call.result.ndim == count
+    # `max` gives indices beside the values.
+    result = call.result if isinstance(call.result, Tensor) else call.result[0]
+    kept = result.ndim == count
     return mark.dim - (0 if kept else sum(dim < mark.dim for dim in dims)), mark.repeat
+
+
+def padded(call: Call, mark: Followed) -> Place | None:
+    """After padding other dimensions than the units'."""
+    return (mark.dim, mark.repeat) if call.result.shape[mark.dim] == call.shape[mark.dim] else None
 
 
 def indexed(call: Call, mark: Followed) -> Place | None:

@@ -130,14 +130,13 @@ def test_units_are_reset_in_place(name: str) -> None:
 
 
 def test_norms_have_their_initial_values() -> None:
-    case = Case("resnet18")
+    case = Case("mlp")
     case.method.reset_units(case.chosen())
-    for name, value in case.model.state_dict().items():
-        if "running" in name or value.ndim == 1:
-            initial = 1.0 if name.endswith(("running_var", "weight")) else 0.0
-            if not name.startswith("head"):
-                assert (value[1::3] == initial).all(), name
-                assert (value[0::3] != initial).any(), name
+    for norm in ("body.2", "body.5"):
+        for name, initial in (("weight", 1.0), ("bias", 0.0), ("running_var", 1.0), ("running_mean", 0.0)):
+            value = case.model.state_dict()[f"{norm}.{name}"]
+            assert (value[1::3] == initial).all(), name
+            assert (value[0::3] != initial).any(), name
 
 
 def test_nothing_chosen_changes_nothing() -> None:

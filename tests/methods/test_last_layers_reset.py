@@ -14,8 +14,8 @@ from torch.optim import SGD, Adagrad, AdamW
 from hare_tortoise.methods import Chain, HareTortoise, LastLayersReset
 from hare_tortoise.methods import last_layers_reset as module
 from hare_tortoise.methods.support.call_order import last_called
-from hare_tortoise.methods.support.every import forget
 from hare_tortoise.methods.support.names import named_modules, named_weights
+from hare_tortoise.methods.support.optimizer_state import forget
 from hare_tortoise.testing import Network, Run, batch, check_method
 
 LAST = {

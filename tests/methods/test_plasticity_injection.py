@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW
 
 from hare_tortoise.methods import EMA, Chain, FromScratch, HareTortoise, Method, PlasticityInjection
-from hare_tortoise.methods import plasticity_injection as module
-from hare_tortoise.methods.plasticity_injection import Injected
+from hare_tortoise.methods.support import injected as module
+from hare_tortoise.methods.support.injected import Injected
 from hare_tortoise.testing import Network, Run, batch
 
 

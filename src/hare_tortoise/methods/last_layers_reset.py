@@ -13,9 +13,10 @@ from torch.optim import Optimizer
 from .method import Batches, Change, Loss, Method
 from .support.call_order import last_called
 from .support.deployed import refuse_while_lent
-from .support.every import Every, OptimizerState, check_optimizer_state, forget, refuse_ignored
+from .support.every import Every, OptimizerState, check_optimizer_state, refuse_ignored
 from .support.fresh import Fresh, check_drawable, check_fresh, draw_fresh
 from .support.names import named_weights, write
+from .support.optimizer_state import forget
 from .support.parts import weights_of_part
 from .support.sharding import reshard
 

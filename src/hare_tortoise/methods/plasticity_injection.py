@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,11 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
 from .method import Batches, Change, Loss, Method
-from .support.blank import blank_copy
 from .support.deployed import refuse_while_lent
-from .support.every import forget
 from .support.fresh import Fresh, check_fresh, draw_fresh
+from .support.injected import Injected, wrap_head
 from .support.names import named_modules, named_weights, unwrap, write
+from .support.optimizer_state import forget
 from .support.parts import find_part, weights_of_part
 from .support.sharding import reshard
 from .support.values import whole
@@ -94,7 +94,7 @@ class PlasticityInjection(Method):
         if optimizer is not None:
             self.attach(optimizer)
         # Last, so that a refused method leaves the model as it was.
-        self.injected = module if isinstance(module, Injected) else _wrap(model, head)
+        self.injected = module if isinstance(module, Injected) else wrap_head(model, head)
 
     def new_data(
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
@@ -141,37 +141,6 @@ class PlasticityInjection(Method):
             ) from error
 
 
-class Injected(nn.Module):
-    """A head with the two frozen ones of plasticity injection: `f(x) = old(x) + (trained(x) − start(x))`."""
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.trained = head
-        self.old, self.start = _frozen(head), _frozen(head)
-        device = next(iter(named_weights(head).values())).device
-        self.register_buffer("injected", torch.zeros((), dtype=torch.bool, device=device))
-        self.training = head.training
-
-    injected: Tensor
-
-    def forward(self, *inputs: object, **named: object) -> Tensor:
-        """Answer as before at the injection, bit for bit: then `trained` and `start` are equal."""
-        outputs: Tensor = self.old(*inputs, **named) + (
-            self.trained(*inputs, **named) - self.start(*inputs, **named)
-        )
-        return outputs
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Be a new head without any injection."""
-        frozen = (named_weights(self.old), named_weights(self.start))
-        for name, tensor in named_weights(self.trained).items():
-            for weights in frozen:
-                if isinstance(tensor, nn.Parameter):
-                    weights[name].zero_()
-        self.injected.fill_(False)
-
-
 def _check_head(model: nn.Module, head: nn.Module, path: str) -> None:
     """Raise a ValueError for a head that cannot be wrapped, or whose answer would change."""
     own = {id(parameter) for parameter in head.parameters()}
@@ -196,29 +165,3 @@ def _check_head(model: nn.Module, head: nn.Module, path: str) -> None:
             f"head is {path!r}, which drops out ({', '.join(random)}), so that its parts would not cancel: name the "
             "layer behind the dropout"
         )
-
-
-def _wrap(model: nn.Module, path: str) -> Injected:
-    parent, _, name = path.rpartition(".")
-    owner = find_part(model, parent) if parent else unwrap(model)
-    head = Injected(cast(nn.Module, owner._modules[name]))
-    setattr(owner, name, head)
-    return head
-
-
-def _frozen(head: nn.Module) -> nn.Module:
-    """A copy of a head whose parameters are buffers, zero for now."""
-    weights = named_weights(head)
-    copy = blank_copy(head)
-    buffers: dict[int, Tensor] = {}
-    for name, tensor in named_weights(copy).items():
-        like = weights[name]
-        value = tensor.detach().to(like.device, like.dtype)
-        buffers[id(tensor)] = torch.zeros_like(value) if isinstance(tensor, nn.Parameter) else value
-    for module in copy.modules():
-        for place in (module._buffers, module._parameters):
-            for key, own in list(place.items()):
-                if own is not None:
-                    del place[key]
-                    module._buffers[key] = buffers[id(own)]
-    return copy

@@ -27,6 +27,8 @@ class Dense:
 def dense_layers(model: nn.Module, patterns: Sequence[str] = ("*",)) -> list[Dense]:
     """Return the linear and (not transposed) convolutional layers; a weight that several share, once.
 
+    Layers whose weight is a buffer are no such layers: nothing trains them (the frozen heads of plasticity injection).
+
     Args:
         model: any module, wrapped or not.
         patterns: of names, as in file names; a layer is returned that matches one of them.
@@ -40,9 +42,13 @@ def dense_layers(model: nn.Module, patterns: Sequence[str] = ("*",)) -> list[Den
     """
     reshard(model)
     names = {id(tensor): name for name, tensor in named_weights(model).items()}
-    known = {name: module for name, module in named_modules(model) if isinstance(module, _KINDS)}
+    known = {
+        name: module
+        for name, module in named_modules(model)
+        if isinstance(module, _KINDS) and module._buffers.get("weight") is None
+    }
     if not known:
-        raise ValueError(f"model ({type(unwrap(model)).__name__}) has no linear or convolutional layer")
+        raise ValueError(f"model ({type(unwrap(model)).__name__}) has no linear or convolutional layer whose weight is a parameter")
     _check_patterns(known, patterns)
     layers: dict[str, Dense] = {}
     for name, module in known.items():

@@ -1,16 +1,15 @@
-"""Every so many optimizer steps: when it is time, and what an optimizer then forgets."""
+"""Every so many optimizer steps: when it is time, and whether an optimizer then forgets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor
-from torch.optim import LBFGS, Adagrad, Optimizer
+from torch.optim import Optimizer
 
 from hare_tortoise.methods.schedules import check_interval
 
-from .optimizer_state import clear_state
 from .step_count import StepCount
 
 OptimizerState = Literal["keep", "reset"]
@@ -81,29 +80,3 @@ def refuse_ignored(optimizer_state: OptimizerState, optimizers: Sequence[Optimiz
             'optimizer_state is "reset" but no optimizer is attached, so it would be ignored: give the '
             'optimizer, or optimizer_state="keep"'
         )
-
-
-def forget(optimizer: Optimizer, parameters: Iterable[Tensor]) -> None:
-    """Forget what an optimizer has gathered about some parameters, as if they had been added just now.
-
-    L-BFGS has one history for all its parameters, which is forgotten as a whole.
-
-    >>> import torch
-    >>> weights = [torch.ones(1, requires_grad=True) for _ in range(2)]
-    >>> optimizer = torch.optim.Adam(weights)
-    >>> sum(weights).backward()
-    >>> optimizer.step()
-    >>> forget(optimizer, weights[:1])
-    >>> weights[0] in optimizer.state, weights[1] in optimizer.state
-    (False, True)
-    """
-    gone = [parameter for parameter in parameters if parameter in optimizer.state]
-    if gone and isinstance(optimizer, LBFGS):
-        clear_state(optimizer)
-        return
-    for parameter in gone:
-        del optimizer.state[parameter]
-    if gone and isinstance(optimizer, Adagrad):
-        # It makes its state when it is built; a twin makes it again.
-        twin = Adagrad([dict(group) for group in optimizer.param_groups], **optimizer.defaults)
-        optimizer.state.update({parameter: twin.state[parameter] for parameter in gone})

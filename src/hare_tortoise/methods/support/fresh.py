@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .blank import blank_copy
+from .injected import wrap_alike
 from .names import named_modules, named_weights, unwrap
 from .randomness import seeded
 from .values import whole
@@ -100,6 +101,7 @@ def _built(fresh: Fresh, model: nn.Module) -> nn.Module:
             "fresh() gave a network that shares weights with the model, expected a new one; "
             "build the network inside the function"
         )
+    wrap_alike(network, model)
     return network
 
 

@@ -1,7 +1,8 @@
-"""Forgetting what an optimizer has gathered: all of it, or what it knows of some entries of a parameter."""
+"""Forgetting what an optimizer has gathered: all of it, some parameters, or some entries of one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -35,6 +36,31 @@ def clear_state(optimizer: Optimizer) -> None:
         # It makes its state when it is built, and in older releases of torch only then; a twin makes it again.
         twin = Adagrad([dict(group) for group in optimizer.param_groups], **optimizer.defaults)
         optimizer.state.update(twin.state)
+
+
+def forget(optimizer: Optimizer, parameters: Iterable[Tensor]) -> None:
+    """Forget what an optimizer has gathered about some parameters, as if they had been added just now.
+
+    L-BFGS has one history for all its parameters, which is forgotten as a whole.
+
+    >>> weights = [torch.ones(1, requires_grad=True) for _ in range(2)]
+    >>> optimizer = torch.optim.Adam(weights)
+    >>> sum(weights).backward()
+    >>> optimizer.step()
+    >>> forget(optimizer, weights[:1])
+    >>> weights[0] in optimizer.state, weights[1] in optimizer.state
+    (False, True)
+    """
+    gone = [parameter for parameter in parameters if parameter in optimizer.state]
+    if gone and isinstance(optimizer, LBFGS):
+        clear_state(optimizer)
+        return
+    for parameter in gone:
+        del optimizer.state[parameter]
+    if gone and isinstance(optimizer, Adagrad):
+        # It makes its state when it is built; a twin makes it again.
+        twin = Adagrad([dict(group) for group in optimizer.param_groups], **optimizer.defaults)
+        optimizer.state.update({parameter: twin.state[parameter] for parameter in gone})
 
 
 @torch.no_grad()

@@ -47,8 +47,10 @@ def trace_units(model: nn.Module, *args: Any, **kwargs: Any) -> UnitGraph:
         ('0', 4, ('0.weight',), ('0.bias',), (Outgoing(weight='3.weight', repeat=36),))
     """
     tracer = _traced(model, args, kwargs, keep=False)
-    frozen = [name for name, tensor in named_weights(model).items() if _is_frozen(tensor)]
-    return _graph(tracer.ledger, frozen)
+    weights = named_weights(model)
+    frozen = [name for name, tensor in weights.items() if _is_frozen(tensor)]
+    buffers = {name for name, tensor in weights.items() if not isinstance(tensor, nn.Parameter)}
+    return _graph(tracer.ledger, frozen, buffers)
 
 
 def activations(model: nn.Module, *args: Any, **kwargs: Any) -> dict[str, tuple[Tensor, int]]:
@@ -109,7 +111,7 @@ def _undisturbed(network: nn.Module) -> Iterator[None]:
                     buffer.copy_(value)
 
 
-def _graph(ledger: Ledger, frozen: list[str]) -> UnitGraph:
+def _graph(ledger: Ledger, frozen: list[str], buffers: set[str]) -> UnitGraph:
     """Gather what belongs to each set of units, and why others are left out."""
     ledger.settle()
     rows = ledger.gathered((node, weight) for weight, node in ledger.rows.items())
@@ -129,7 +131,8 @@ def _graph(ledger: Ledger, frozen: list[str]) -> UnitGraph:
     groups, left_out = [], dict(ledger.left_out)
     for root, weights in rows.items():
         outgoing = columns.get(root, [])
-        if not outgoing and root in outputs:
+        # Layers of buffers are frozen copies (the heads of plasticity injection), with no units of their own to reset.
+        if (not outgoing and root in outputs) or buffers.issuperset(weights):
             continue
         names = [layer for layer, weight in ledger.layers.items() if weight in weights]
         biases = [vector.name for vector in vectors.get(root, []) if _is_bias(vector, weights)]
@@ -143,7 +146,7 @@ def _graph(ledger: Ledger, frozen: list[str]) -> UnitGraph:
             taps=_unique(origin.tap for origin in origins.get(root, [])),
             gradient_taps=_unique(origin.gradient_tap for origin in origins.get(root, [])),
         )
-        reason = reasons.get(root) or _flaw(units, bool(origins.get(root)), frozen)
+        reason = reasons.get(root) or _flaw(units, bool(origins.get(root)), frozen, buffers)
         if reason is None:
             groups.append(units)
         else:
@@ -161,7 +164,7 @@ def _unique(taps: Any) -> tuple[Tap, ...]:
     return tuple(dict.fromkeys(tap for tap in taps if tap is not None))
 
 
-def _flaw(units: Units, active: bool, frozen: list[str]) -> str | None:
+def _flaw(units: Units, active: bool, frozen: list[str], buffers: set[str]) -> str | None:
     """Why a set of units that nothing else speaks against cannot be used; None: it can."""
     if not units.outgoing:
         return "is read by no layer that is followed"
@@ -169,5 +172,8 @@ def _flaw(units: Units, active: bool, frozen: list[str]) -> str | None:
         return "no nonlinearity stands between it and what reads it"
     if not units.taps or not units.gradient_taps:
         return "its activation is neither given to nor returned by a module: use an activation module"
+    untrained = [name for name in units.incoming if name in buffers]
+    if untrained:
+        return f"{untrained[0]} is a buffer"
     held = [name for name in (*units.drawn, *(read.weight for read in units.outgoing)) if name in frozen]
     return f"{held[0]} requires no gradient" if held else None

@@ -58,7 +58,7 @@ ROWS = [
         "spectral-regularization",
         SpectralRegularization,
         *STRENGTH,
-        *(Bad({"k": value}, "k is .*positive finite") for value in (0, -1, float("nan"))),
+        *(Bad({"k": value}, "k is .*at least 1") for value in (0, -1, 0.5, float("nan"))),
         neutral=NEUTRAL,
         strength=0.1,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -314,3 +315,80 @@ def test_beside_hare_and_tortoise() -> None:
     assert run.method.deployed is pair.tortoise
     for name, tensor in run.model.named_parameters():
         torch.testing.assert_close(tensor, pair.tortoise.get_parameter(name))
+
+
+SKIPS = {
+    "fused": lambda method: method.after_step(
+        torch.tensor(1.0)
+    ),  # the scaler steps, and says that it skipped
+    "unfused": lambda method: None,  # the optimizer is not stepped at all
+}
+
+
+@pytest.mark.parametrize("skip", SKIPS.values(), ids=SKIPS)
+@pytest.mark.parametrize("distance", ORACLES)
+@pytest.mark.parametrize("broken", [math.inf, math.nan])
+def test_a_batch_with_answers_that_are_not_finite_gives_no_penalty(
+    skip: Callable[[CChain], None], distance: str, broken: float
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+    method = CChain(model, strength=1.0, distance=distance, ratio=1.0, warmup=1)  # type: ignore[arg-type]
+    values = []
+    for number in range(8):
+        inputs, targets = batch(number, torch.float64)
+        if number == 2:
+            inputs[0, 0] = broken
+        model.zero_grad()
+        penalty = method.penalty(inputs, model(inputs), targets)
+        if penalty.requires_grad:
+            penalty.backward()  # type: ignore[no-untyped-call]
+        assert penalty.isfinite()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+        values.append(penalty.item())
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.01)
+        if number == 2:
+            skip(method)
+        else:
+            method.after_step()
+    # The first two have no reference yet, and one has the broken batch.
+    assert [value > 0 for value in values].count(False) == 3
+    assert values[-1] > 0
+    # Of a distance that was not known the means know nothing.
+    count = int(method._means.count)
+    assert method._means._values is not None
+    assert (method._means._values[:, :count] > 0).all()
+    assert 3 <= count <= 4
+
+
+def test_soft_labels_are_measured_by_cross_entropy() -> None:
+    outputs = torch.randn(4, 3)
+    targets = torch.randn(4, 3).softmax(1)
+    for distance, loss in (("kl", cross_entropy), ("cross_entropy", cross_entropy), ("mse", mse_loss)):
+        method = CChain(nn.Linear(2, 3), distance=distance)  # type: ignore[arg-type]
+        torch.testing.assert_close(method._loss(outputs, targets), loss(outputs, targets))
+
+
+def test_without_a_step_what_is_kept_does_not_grow_on() -> None:
+    method, model = started(ratio=1.0)
+    for _ in range(100):
+        value(method, model)
+    assert len(method._inputs) == len(method._seen) == len(method._given) == 64
+
+
+def test_a_closure_that_is_called_twice_gives_one_reference() -> None:
+    model = network()
+    method = CChain(model, ratio=None)
+    parts = [batch(number, torch.float64) for number in range(2)]
+    for inputs, targets in (*parts, *parts):
+        method.penalty(inputs, model(inputs), targets)
+    method.after_step()
+    (kept,) = method._references
+    assert [torch.equal(x, inputs) for (x, _), (inputs, _) in zip(kept, parts, strict=True)] == [True, True]
+    # Other values in the same tensor are another batch.
+    for _ in range(2):
+        method.penalty(inputs.add_(1.0), model(inputs), targets)
+    method.after_step()
+    assert [len(kept) for kept in method._references] == [2, 2]

@@ -194,6 +194,15 @@ def test_a_network_that_was_changed_is_an_error(change: Callable[[nn.Module], No
         method.penalty(X, X)
 
 
+def test_parameters_that_were_added_are_left_alone() -> None:
+    model = nn.Sequential(nn.Linear(3, 4))
+    method = L2Init(model, strength=1.0)
+    model.append(nn.Linear(4, 2))
+    with torch.no_grad():
+        model.get_parameter("1.weight").add_(1.0)
+    assert method.penalty(X, X).item() == 0.0
+
+
 def test_a_network_that_was_cast_is_followed() -> None:
     method, model = moved(L2Init, torch.float32, strength=1.0)
     before = method.penalty(X, X).item()

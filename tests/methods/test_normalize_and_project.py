@@ -193,3 +193,28 @@ def test_the_average_has_at_most_the_norm() -> None:
     run.train()
     assert abs(float(run.model.get_parameter("body.0.weight").detach().norm()) / start - 1) < 1e-6
     assert 0.9 < float(run.method.deployed.get_parameter("body.0.weight").detach().norm()) / start < 1 - 1e-6
+
+
+def test_a_head_with_a_normalisation_is_left_alone_with_it() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2)))
+    method = NormalizeAndProject(model, head="1")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(7.0)
+    method.after_step()
+    assert all((parameter == 7.0).all() for parameter in model[1].parameters())
+    assert not (model.get_parameter("0.weight") == 7.0).any()
+
+
+@pytest.mark.parametrize("frozen", ["1.weight", "1.bias"])
+def test_beside_a_frozen_offset_or_scale_the_other_stays_too(frozen: str) -> None:
+    """Their joint norm could be held by one of them alone only at the price of its direction."""
+    model = network()
+    method = NormalizeAndProject(model, head="6")
+    model.get_parameter(frozen).requires_grad_(False)
+    with torch.no_grad():
+        for name in ("1.weight", "1.bias"):
+            model.get_parameter(name).fill_(7.0)
+    method.after_step()
+    for name in ("1.weight", "1.bias"):
+        assert (model.get_parameter(name) == 7.0).all()

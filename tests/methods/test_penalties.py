@@ -102,3 +102,36 @@ def test_penalties_on_weights_follow_a_network_that_was_cast(kind: Callable[...,
     assert after.dtype == torch.float64
     assert after.item() == pytest.approx(before.item(), rel=1e-5)
     assert before.item() > 0
+
+
+def test_parseval_leaves_a_normalisation_over_several_dimensions_alone() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.LayerNorm([3, 2]))
+    with torch.no_grad():
+        model.get_parameter("0.weight").copy_(2 * torch.eye(2))
+    value = Parseval(model, strength=1.0).penalty(torch.zeros(1, 3, 2), torch.zeros(1, 3, 2))
+    assert value.item() == 2 * 3**2
+
+
+@pytest.mark.parametrize("kind", [L2, L2Init, WassersteinInit])
+def test_layer_norm_and_its_kin_are_left_free(kind: Callable[..., Method]) -> None:
+    """RMSNorm, and GroupNorm with one group, which stands for LayerNorm behind convolutions."""
+    free = [nn.LayerNorm(4), nn.RMSNorm(4), nn.GroupNorm(1, 4)]
+    held = [nn.GroupNorm(2, 4), nn.BatchNorm1d(4)]
+    model = nn.Sequential(*free, *held)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    method, thorough = kind(model, strength=1.0), kind(model, strength=1.0, layer_norm=True)
+    outputs = torch.zeros(1, 2)
+
+    def raised(layer: nn.Module, how: Method) -> bool:
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.add_(1.0)
+            value = how.penalty(outputs, outputs)
+            for parameter in layer.parameters():
+                parameter.sub_(1.0)
+        return bool(value > 0)
+
+    assert [raised(layer, method) for layer in model] == [False] * 3 + [True] * 2
+    assert all(raised(layer, thorough) for layer in model)

@@ -19,7 +19,7 @@ from hare_tortoise.methods import (
     WeightClipping,
 )
 from hare_tortoise.methods.support.projection import Projection
-from hare_tortoise.testing import Network, Run
+from hare_tortoise.testing import Network, Run, TiedNetwork
 from tests.methods.test_hare_tortoise_cost import WAITS, Recorder
 
 Build = Callable[[nn.Module], Projection]
@@ -164,3 +164,65 @@ def test_a_new_network_has_norms_of_its_own(name: str) -> None:
     assert all(not torch.equal(method.rho[key], before[key]) for key in ("body.0.weight", "head.weight"))
     norm = model.head.weight.double().norm()
     torch.testing.assert_close(method.rho["head.weight"], norm, rtol=1e-6, atol=0.0)
+
+
+class Planes(nn.Sequential):
+    """A LayerNorm over channels and positions, whose scale and offset have three dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(2, 3, 1), nn.LayerNorm([3, 4, 4]), nn.Flatten(), nn.Linear(48, 2))
+
+
+@pytest.mark.parametrize("name", ["weight-clipping", "spectral-normalization", "normalize-and-project"])
+def test_a_normalisation_over_several_dimensions_is_no_matrix(name: str) -> None:
+    model = Planes()
+    method = BUILDS[name](model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(5.0)
+    method.after_step()
+    scale, offset = model.get_parameter("1.weight"), model.get_parameter("1.bias")
+    if isinstance(method, NormalizeAndProject):
+        # Once, together: the norm of the start is that of 48 ones.
+        assert method._groups.count(("1.weight", "1.bias")) == 1
+        assert ("1.weight",) not in method._groups
+        torch.testing.assert_close(torch.stack([scale, offset]).norm().item(), 48**0.5)
+    else:
+        assert (torch.stack([scale, offset]) == 5.0).all()
+
+
+def test_a_normalisation_over_several_dimensions_is_rescaled_once() -> None:
+    method = SoftWeightRescaling(Planes())
+    assert [layer.weight for layer in method._layers] == ["0.weight", "3.weight", "1.weight"]
+
+
+@each
+def test_layers_that_share_a_weight_have_each_its_bias(build: Build) -> None:
+    model = TiedNetwork()
+    method = build(model)
+    with torch.no_grad():
+        model.body.bias.fill_(100.0)
+        model.middle.bias.fill_(100.0)
+        model.body.weight.mul_(3.0)
+    norm = model.body.weight.norm().item()
+    method.after_step()
+    # A norm of a bias alone is held by none of these: what changes one changes both.
+    assert torch.equal(model.middle.bias == 100.0, model.body.bias == 100.0)
+    if isinstance(method, WeightClipping):
+        assert model.middle.bias.abs().max() <= 0.5
+    if isinstance(method, NormalizeAndProject):
+        torch.testing.assert_close(model.body.weight.norm().item(), norm / 3)
+
+
+@pytest.mark.parametrize("name", ["spectral-normalization", "normalize-and-project", "weight-clipping"])
+def test_a_module_for_the_head_is_refused_with_its_path(name: str) -> None:
+    kinds: dict[str, Callable[..., Projection]] = {
+        "spectral-normalization": SpectralNormalization,
+        "normalize-and-project": NormalizeAndProject,
+        "weight-clipping": WeightClipping,
+    }
+    model = Planes()
+    with pytest.raises(TypeError, match=r"head is a Linear, expected a str: give its path in the model, '3'"):
+        kinds[name](model, head=model[3])
+    with pytest.raises(TypeError, match=r"head is a int, expected a str: give a path, such as"):
+        kinds[name](model, head=3)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, softmax
 
 from hare_tortoise.methods import EMA, Chain, FromScratch, HareTortoise, SelfDistillation, self_distillation
+from hare_tortoise.methods.schedules import horizon
 from hare_tortoise.testing import Network, Run, batch
 
 STRENGTH, TEMPERATURE = 0.7, 3.0
@@ -229,3 +230,23 @@ def test_teachers_and_outputs_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"outputs have shape \(8,\), expected \(batch, classes"):
         SelfDistillation(model).penalty(inputs, torch.zeros(8))
     assert not SelfDistillation(model, strength=0.0).penalty(inputs, model(inputs)).requires_grad
+
+
+def test_a_schedule_of_the_decay_is_told_how_many_steps_follow() -> None:
+    method, model = moved(decay=horizon(0.1))
+    method.new_data(steps=40)  # 1 − 1 / (0.1 · 40) = 0.75
+    start = method.teacher.get_parameter("head.weight").clone()
+    method.after_step()
+    expected = 0.75 * start + 0.25 * model.get_parameter("head.weight")
+    torch.testing.assert_close(method.teacher.get_parameter("head.weight"), expected)
+
+
+def test_a_module_teaches_in_eval_mode() -> None:
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).train()
+    model = nn.Linear(6, 3)
+    inputs, _ = batch(0)
+    outputs = model(inputs)
+    value = SelfDistillation(model, teacher=teacher).penalty(inputs, outputs)
+    assert teacher[1].num_batches_tracked == 0
+    assert value.item() == pytest.approx(by_definition(teacher.eval()(inputs), outputs, 1.0), rel=1e-5)

@@ -160,3 +160,36 @@ def test_an_average_is_not_nudged_by_itself() -> None:
         torch.testing.assert_close(
             value, 0.9 * start[name] + 0.1 * hare[name], rtol=1e-5, atol=1e-6, msg=name
         )
+
+
+def test_half_precision_is_computed_in_float32_and_rounded_once() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(64, 64).to(torch.bfloat16)
+    before = model.weight.detach().clone().double()
+    twin = nn.Linear(64, 64)
+    method = SoftShrinkPerturb(model, shrink=0.97, perturb=0.01, fresh=lambda: twin)
+    method.after_step()
+    exact = 0.97 * before + 0.01 * twin.weight.detach().double()
+    # The change in float32 leaves nearly all at the nearest number; rounded before, a tenth would not be.
+    nearest = exact.to(torch.bfloat16)
+    assert (model.weight == nearest).double().mean() > 0.995
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(torch.bfloat16, 2**-9), (torch.float16, 2**-12)])
+def test_a_shrink_that_half_precision_rounds_away_is_refused(dtype: torch.dtype, least: float) -> None:
+    model = nn.Linear(64, 64).to(dtype)
+    with pytest.raises(
+        ValueError, match=r"shrink is 0\.999999, which in b?float16 \(weight\) changes no weight"
+    ):
+        SoftShrinkPerturb(model)
+    SoftShrinkPerturb(model, shrink=1.0, perturb=0.1)
+    SoftShrinkPerturb(model.requires_grad_(False))
+    model.requires_grad_(True)
+    for factor, moves in ((0.99, False), (1.1, True)):
+        shrunk = model.weight.detach() + (model.weight.detach().float() * -least * factor)
+        assert torch.equal(shrunk.to(dtype), model.weight) is not moves
+        if moves:
+            SoftShrinkPerturb(model, shrink=1 - least * factor)
+        else:
+            with pytest.raises(ValueError, match="changes no weight"):
+                SoftShrinkPerturb(model, shrink=1 - least * factor)

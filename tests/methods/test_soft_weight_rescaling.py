@@ -175,3 +175,30 @@ def test_the_method_goes_when_it_is_dropped_before_the_first_forward() -> None:
     model = mlp((5,), 3, hidden=(8,))
     SoftWeightRescaling(model)
     assert model(INPUTS.float()).shape == (8, 3)
+
+
+class Tied(nn.Module):
+    """Two layers that share a weight, with biases of their own, and ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+        self.second.weight = self.first.weight
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.second(self.first(inputs).relu()).relu())
+        return outputs
+
+
+def test_a_shared_weight_counts_in_the_product_for_each_layer() -> None:
+    torch.manual_seed(0)
+    model = Tied().double()
+    method = SoftWeightRescaling(model, strength=0.5)
+    model(INPUTS)
+    with torch.no_grad():
+        model.first.weight.mul_(3.0)
+        model.head.weight.mul_(2.0)
+    before = model(INPUTS).detach()
+    method.after_step()
+    # 3 → 2 twice, 2 → 1.5.
+    torch.testing.assert_close(model(INPUTS).detach(), (2 / 3) ** 2 * 0.75 * before, rtol=1e-9, atol=1e-12)

@@ -155,3 +155,29 @@ def test_the_average_of_projected_weights_is_within_the_bound() -> None:
     run.train()
     assert abs(largest(run.model.get_parameter("body.0.weight")) - 5.0) < 1e-2
     assert 4.0 < largest(run.method.deployed.get_parameter("body.0.weight")) < 5.0
+
+
+def test_a_skipped_step_moves_no_vector() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(5, 4)
+    method = SpectralNormalization(model, head=None)
+    before = method.state_dict()["power"]["v"]["weight"].clone()
+    with torch.no_grad():
+        model.weight.normal_()
+    for skipped in (True, torch.tensor(1.0)):
+        method.after_step(skipped)
+        assert torch.equal(method.state_dict()["power"]["v"]["weight"], before)
+    method.after_step(torch.tensor(0.0))
+    assert not torch.equal(method.state_dict()["power"]["v"]["weight"], before)
+
+
+def test_after_a_reset_to_the_tortoise_the_bound_is_nearly_kept() -> None:
+    """As the docstring says."""
+    run = Run.start(
+        lambda m, o: Chain(
+            SpectralNormalization(m, head=None), HareTortoise(m, decay=0.9, reset_every=4), optimizer=o
+        )
+    )
+    run.train(last=4)
+    run.train(first=4, last=5)
+    assert 0.99 < largest(run.model.get_parameter("body.0.weight")) < 1.02

@@ -165,3 +165,49 @@ def test_autocast_does_not_round_sigma() -> None:
     value = method.penalty(X, X).item()
     with torch.autocast("cpu", torch.bfloat16):
         assert method.penalty(X, X).item() == value
+
+
+def test_a_negative_scale_counts_by_its_size() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.LayerNorm(2))
+    with torch.no_grad():
+        model.get_parameter("0.weight").copy_(torch.eye(2))
+        model.get_parameter("1.weight").copy_(torch.tensor([-3.0, 1.0]))
+    value = SpectralRegularization(model, strength=1.0).penalty(X, X)
+    assert value.item() == pytest.approx((3**2 - 1) ** 2, rel=1e-5)
+
+
+def test_frozen_parameters_take_no_part() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.LayerNorm(2))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(7.0)
+        model.get_parameter("1.weight").copy_(3 * torch.eye(2))
+    model.requires_grad_(False)
+    model.get_parameter("1.weight").requires_grad_(True)
+    value = SpectralRegularization(model, strength=1.0).penalty(X, X)
+    assert value.item() == pytest.approx((3**2 - 1) ** 2, rel=1e-5)
+
+
+def test_tables_of_biases_and_norms_over_several_dimensions() -> None:
+    """A table is no bias; the scale of a norm is a diagonal matrix, its offset a bias, whatever their shapes."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.LayerNorm([2, 3]))
+    model.relative_position_bias_table = nn.Parameter(torch.full((5, 2), 9.0))
+    with torch.no_grad():
+        model.get_parameter("0.weight").copy_(torch.eye(2))
+        model.get_parameter("1.weight").fill_(2.0)
+        model.get_parameter("1.bias").fill_(1.0)
+    value = SpectralRegularization(model, strength=1.0).penalty(X, X)
+    assert value.item() == pytest.approx((2**2 - 1) ** 2 + 6**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 1.5, 2])
+def test_zeros_have_finite_gradients(k: float) -> None:
+    model = nn.Linear(3, 2)
+    with torch.no_grad():
+        model.bias.zero_()
+        model.weight.zero_()
+    SpectralRegularization(model, strength=1.0, k=k).penalty(X, X).backward()  # type: ignore[no-untyped-call]
+    assert model.bias.grad is not None
+    assert model.weight.grad is not None
+    assert model.bias.grad.isfinite().all()
+    assert model.weight.grad.isfinite().all()

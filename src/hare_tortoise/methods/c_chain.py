@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Literal, get_args
@@ -22,6 +23,7 @@ from .support.sharding import reshard
 
 Distance = Literal["kl", "cross_entropy", "mse"]
 _EPSILON = 1e-8
+_PARTS = 64
 
 
 class CChain(Method):
@@ -30,7 +32,9 @@ class CChain(Method):
     The reference inputs are those of an earlier step, not the ones being trained on; what the network answered to
     them `history` steps ago is kept, so that no earlier weights need be. (The authors' code draws its reference batch
     from the replay buffer, and keeps earlier networks.) Both answers are given in eval mode: without dropout, and
-    without a trace in the statistics of a BatchNorm.
+    without a trace in the statistics of a BatchNorm. Where gradients are accumulated over several batches each is a
+    reference, up to the last 64 of a step; a batch that is given twice (a closure that is called twice, SAM) is one. A
+    batch to which not all answers were finite gives no penalty.
 
         "kl"             Σ_classes p_before · (log p_before − log p), averaged over the batch
         "cross_entropy"  −Σ_classes p_before · log p, averaged: the same gradient (the authors' policies)
@@ -55,7 +59,8 @@ class CChain(Method):
         history: how many steps ago, at least 1. (The authors' index 2 is 1: their 1 is the network itself.)
         warmup: steps with a penalty before the strength sets itself, at least 1.
         window: steps that the means look back, at least 1.
-        loss: of outputs and targets, for the ratio; None: cross-entropy for integer targets, squared error for others.
+        loss: of outputs and targets, for the ratio; None: cross-entropy (of classes or their probabilities), or
+            with "mse", if the targets are no integers, squared error.
         seed: not drawn from; every method takes one.
 
     Raises:
@@ -130,17 +135,31 @@ class CChain(Method):
         self._check(outputs, targets)
         training = outputs.requires_grad
         if training:
-            self._inputs.append(inputs.detach().clone())
+            self._keep(inputs)
             self._precision = _autocast(outputs.device.type)
         if len(self._references) <= self.history:
             return outputs.new_zeros(())
         parts = self._references[0]
         reference, before = parts[self._calls % len(parts)]
+        known = before.isfinite().all()
+        before = torch.where(known, before, 0.0)
         distance = _distance(self._answers(reference), before, self.distance)
         if training and self.ratio is not None:
-            self._seen.append(torch.stack((self._loss(outputs, targets).to(distance), distance.detach())))
+            # What is not finite does not count in the means.
+            seen = torch.where(known, distance.detach(), math.nan)
+            self._seen.append(torch.stack((self._loss(outputs, targets).to(seen), seen)))
+            del self._seen[:-_PARTS]
         self._calls += int(training)
-        return self._strength() * distance
+        return self._strength() * torch.where(known, distance, 0.0)
+
+    def _keep(self, inputs: Tensor) -> None:
+        """Keep a copy of the inputs for a reference, unless this step has had them already."""
+        if any(kept() is inputs and version == inputs._version for kept, version in self._given):
+            return
+        self._given.append((weakref.ref(inputs), inputs._version))
+        self._inputs.append(inputs.detach().clone())
+        # Without a step, or at skipped ones, they would grow on.
+        del self._given[:-_PARTS], self._inputs[:-_PARTS]
 
     def _check(self, outputs: Tensor, targets: Tensor | None) -> None:
         if self.distance != "mse":
@@ -161,11 +180,10 @@ class CChain(Method):
         known = at_least_float32(outputs)
         if self.loss is not None:
             return self.loss(known, targets).abs()
-        return (
-            mse_loss(known, targets.to(known))
-            if targets.is_floating_point()
-            else cross_entropy(known, targets)
-        )
+        if not targets.is_floating_point():
+            return cross_entropy(known, targets)
+        loss = mse_loss if self.distance == "mse" else cross_entropy
+        return loss(known, targets.to(known))
 
     @torch.no_grad()
     def _strength(self) -> float | Tensor:
@@ -193,14 +211,20 @@ class CChain(Method):
                 self._means.add(torch.stack(self._seen).mean(0), flag)
             if self._inputs:
                 with torch.no_grad(), self._precision:
-                    self._references.append([(inputs, self._answers(inputs)) for inputs in self._inputs])
+                    self._references.append([self._reference(inputs) for inputs in self._inputs])
                 reshard(self.model)
                 self._references = self._references[-self.history - 1 :]
         self._begin_step()
 
+    def _reference(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The inputs with their answers; inputs without finite answers are zeroed, lest gradients be NaN."""
+        answers = self._answers(inputs)
+        return inputs.masked_fill_(~answers.isfinite().all(), 0), answers
+
     def _begin_step(self) -> None:
         self._inputs: list[Tensor] = []
         self._seen: list[Tensor] = []
+        self._given: list[tuple[weakref.ref[Tensor], int]] = []
         self._calls = 0
         self._precision = nullcontext()
 

@@ -16,8 +16,8 @@ class L2(Method):
     """Add to the loss `strength / 2 · Σ‖θ‖²`: the parameters are drawn to zero.
 
     The sum runs over the elements of all parameters that require a gradient, but for those of LayerNorm, which the
-    L2 agent of Kumar et al. leaves out as well. Other papers sum over the weights alone, or write the term without
-    the half: `strength` is then twice theirs.
+    L2 agent of Kumar et al. leaves out as well, and of its kin (RMSNorm, GroupNorm with one group). Other
+    papers sum over the weights alone, or write the term without the half: `strength` is then twice theirs.
 
     The `weight_decay` of AdamW is something else: it shrinks each weight by `lr · weight_decay · θ` beside the step.
     Here the pull `strength · θ` is a part of the gradient, which Adam divides by the root of its second moment:
@@ -27,7 +27,7 @@ class L2(Method):
         model: any network.
         optimizer: its optimizer(s); not touched. A `weight_decay` that it has adds to the pull.
         strength: of the pull, finite and at least 0. 1e-5 to 1e-3 are usual. 0 adds nothing.
-        layer_norm: draw LayerNorm's scale and offset to zero too.
+        layer_norm: draw the scale and offset of LayerNorm and its kin to zero too.
         seed: not drawn from; every method takes one.
 
     Raises:

@@ -35,8 +35,9 @@ class L2Init(Anchored):
     """Add to the loss `strength / 2 · Σ‖θ − θ0‖²`: the parameters are drawn to their initial values.
 
     The sum runs over the elements of all parameters that require a gradient, but for those of LayerNorm, which
-    the authors' code leaves out as well. `θ0` are the weights when the method is built; another member of a
-    chain that makes the network new (`FromScratch`) makes them new too. Add the term to the loss yourself:
+    the authors' code leaves out as well, and of its kin (RMSNorm, GroupNorm with one group). `θ0` are
+    the weights when the method is built; another member of a chain that makes the network new (`FromScratch`) makes
+    them new too. Parameters that are added later are left alone. Add the term to the loss yourself:
     `loss = criterion(outputs, targets) + method.penalty(inputs, outputs, targets)`.
 
     With another `distance` the term is `strength · Σ|θ − θ0|` (L1 Init) or `strength · Σ huber(θ − θ0)` (Huber
@@ -47,13 +48,13 @@ class L2Init(Anchored):
         optimizer: its optimizer(s); not touched.
         strength: of the pull, finite and at least 0. The authors sweep 1e-1 to 1e-5. 0 adds nothing.
         distance: "l2", "l1" or "huber".
-        layer_norm: draw LayerNorm's scale and offset back too.
+        layer_norm: draw the scale and offset of LayerNorm and its kin back too.
         seed: not drawn from; every method takes one.
 
     Raises:
         ValueError: for a strength that is negative or not finite, another word for the distance, and a state of
             another model.
-        RuntimeError: at `penalty`, if parameters were added, removed or resized meanwhile.
+        RuntimeError: at `penalty`, if parameters were removed or resized meanwhile.
 
     References:
         Kumar, Marklund and Van Roy, "Maintaining Plasticity in Continual Learning via Regenerative

@@ -91,8 +91,10 @@ class NormalizeAndProject(HoldsNorms):
                 "convolutional, recurrent or attention layers; name the output layer alone by head="
             )
         norms = [layer for layer in norm_layers(model) if layer.weight not in left_out]
-        self._groups = [_parts(layer) for layer in matrices]
-        self._groups += [_parts(layer) for layer in norms if affine == "normalize"]
+        groups = [_parts(layer) for layer in matrices]
+        groups += [_parts(layer) for layer in norms if affine == "normalize"]
+        # A weight that layers share is projected once.
+        self._groups = list(dict.fromkeys(groups))
         self.take_norms()
         if optimizer is not None:
             self.attach(optimizer)

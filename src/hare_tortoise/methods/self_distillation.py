@@ -36,7 +36,8 @@ class SelfDistillation(Method):
     after each step, an `EMA` of the method's own, or `teacher=` another one: a `HareTortoise` (or `EMA`) of the same
     model, best a member of the same chain, whose tortoise teaches then and no second average is kept; or any module.
 
-    `deployed` is the student. The official code of Hare & Tortoise evaluates both and does not say which one its paper
+    `deployed` is the student; a chain deploys what its averaging member does, so beside `HareTortoise` the tortoise is
+    deployed. The official code of Hare & Tortoise evaluates both and does not say which one its paper
     reports; averaging alone, without distilling, is the method `EMA`, and its gain shall not be credited to this one.
     That code also averages the divergence over the classes (its `strength` is this one times the number of
     classes), and has no `T²`.

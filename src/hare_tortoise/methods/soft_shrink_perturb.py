@@ -28,7 +28,8 @@ class SoftShrinkPerturb(Projection):
     and as long as the step of a small one. `redraw_every=k` keeps each `φ` for k steps, an approximation: the mean
     of what is added is the same, but k equal draws add up to `k·perturb·φ`, with a standard deviation √k times
     that of k independent ones. A network is drawn where `fresh` builds it: `torch.device("cuda")` around the network
-    that it builds draws on the GPU. In half precision steps this small are rounded away: keep weights in float32.
+    that it builds draws on the GPU. In half precision steps this small are rounded away, and a `shrink` that can
+    move no weight is refused: keep weights in float32, and cast by autocast.
 
     Averages of a chain do not follow these nudges: put this method before them, so that they average weights that
     were nudged.
@@ -44,7 +45,8 @@ class SoftShrinkPerturb(Projection):
         seed: of the draws.
 
     Raises:
-        ValueError: for a factor or an interval out of its range; without `fresh`, for parameters that no
+        ValueError: for a factor or an interval out of its range; for a `shrink` so near 1 that the dtype of the weights
+            rounds it away; without `fresh`, for parameters that no
             `reset_parameters` initialises, by name; after the first step, if `fresh` builds another network.
         TypeError: `fresh` is not a function.
         RuntimeError: after a step, if layers were removed or resized meanwhile.
@@ -83,7 +85,9 @@ class SoftShrinkPerturb(Projection):
         if perturb is not None and not (math.isfinite(perturb) and perturb >= 0):
             raise ValueError(f"perturb is {perturb}, expected a finite number of at least 0")
         super().__init__(model, seed=seed)
-        check_drawable(model, fresh, self._names(named_weights(model)))
+        weights = named_weights(model)
+        check_drawable(model, fresh, self._names(weights))
+        _check_precision(shrink, {name: weights[name] for name in self._names(weights)})
         self.shrink = shrink
         self.perturb = 1 - shrink if perturb is None else perturb
         self.redraw_every = check_interval(redraw_every, "redraw_every")
@@ -152,4 +156,16 @@ class SoftShrinkPerturb(Projection):
             raise ValueError(
                 f"state has a draw that was used {state.get('uses')} times, expected fewer than redraw_every "
                 f"({self.redraw_every}): load it into a method with the settings it was saved with"
+            )
+
+
+def _check_precision(shrink: float, thetas: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError where `(1 − shrink)·θ` is rounded away whatever θ is: it would be ignored."""
+    for name, theta in thetas.items():
+        # Half the distance to the next number is at least this share of a number.
+        smallest = torch.finfo(theta.dtype).eps / 4
+        if 0 < 1 - shrink < smallest:
+            raise ValueError(
+                f"shrink is {shrink}, which in {str(theta.dtype).removeprefix('torch.')} ({name}) changes no weight, "
+                f"expected 1, or at most {1 - smallest:.4g}: keep the weights in float32, and cast by autocast"
             )

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from .method import Change, Method
 from .support.names import named_modules, named_weights
+from .support.norm_layers import is_norm
 from .support.penalties import check_strength, gathered, trained, whole_sum
 from .support.spectral import PowerIteration
 
@@ -24,7 +25,9 @@ class SpectralRegularization(Method):
     each step, with vectors that are a part of the state: `σ = uᵀ W v`. The scale `γ` of a normalisation layer
     acts as a diagonal matrix, whose largest singular value is `max|γ|`: `(max|γ|^k − 1)²` is added for it, and
     its offset is a bias. All of these that require a gradient take part; tables (embeddings), class tokens and
-    the like do not.
+    the like do not. What a weight is computed from (a parametrization, weight norm) is left alone.
+
+    Load weights before the method is built, or its state after them: its vectors follow small steps, not a jump.
 
     What was verified: that each layer's largest singular value is drawn to one, by one power iteration a step (the
     paper's abstract, and summaries of it). The survey arXiv 2411.04832 writes the bias term as `‖b‖^k`, a public
@@ -35,7 +38,7 @@ class SpectralRegularization(Method):
         model: a network with at least one weight matrix.
         optimizer: its optimizer(s); without, call `after_step()` after each step, which moves the vectors.
         strength: finite and at least 0; 0 adds nothing.
-        k: the exponent, positive and finite. The larger, the harder large singular values are pushed.
+        k: the exponent, finite and at least 1. The larger, the harder large singular values are pushed.
         normalization: take part with the scales of normalisation layers; their offsets are biases in any case.
         seed: of the vectors.
 
@@ -66,8 +69,11 @@ class SpectralRegularization(Method):
         seed: int = 0,
     ) -> None:
         check_strength(strength, "1e-5 to 1e-2")
-        if not (math.isfinite(k) and k > 0):
-            raise ValueError(f"k is {k}, expected a positive finite number, the exponent; 2 is usual")
+        if not (math.isfinite(k) and k >= 1):
+            raise ValueError(
+                f"k is {k}, expected a finite number of at least 1, the exponent (below 1 the slope at a bias of zero "
+                "is infinite); 2 is usual"
+            )
         super().__init__(model, seed=seed)
         self.strength = strength
         self.k = k
@@ -125,8 +131,9 @@ def _vectors(model: nn.Module) -> tuple[dict[str, torch.Size], dict[str, torch.S
         for name, tensor in module._parameters.items():
             if tensor is None or not tensor.is_floating_point():
                 continue
-            if "bias" in name:
+            # A table such as relative_position_bias_table is no bias of a layer.
+            if "bias" in name and (tensor.ndim == 1 or is_norm(module)):
                 biases[names[id(tensor)]] = tensor.shape
-            elif name == "weight" and "Norm" in type(module).__name__:
+            elif name == "weight" and is_norm(module):
                 scales[names[id(tensor)]] = tensor.shape
     return scales, biases

@@ -20,8 +20,9 @@ class WassersteinInit(Anchored):
     For each tensor `l` this is its number of elements times the squared 2-Wasserstein distance between the
     distribution of its elements now and at the start. Unlike `L2Init` it leaves the elements free to change places.
     A tensor whose elements were all equal at the start (biases of zero) is drawn as `L2Init` draws it. The sum runs
-    over all parameters that require a gradient, but for those of LayerNorm, as in `L2Init`; the paper speaks of the
-    parameters of each layer, so weight and bias are two tensors here. There is no half in the paper's equation.
+    over all parameters that require a gradient, but for those of LayerNorm and its kin, as in `L2Init`; the paper
+    speaks of the parameters of each layer, so weight and bias are two tensors here. There is no half in the paper's
+    equation.
 
     `θ0` are the weights when the method is built; another member of a chain that makes the network new
     (`FromScratch`) makes them new too.
@@ -30,7 +31,7 @@ class WassersteinInit(Anchored):
         model: any network.
         optimizer: its optimizer(s); not touched.
         strength: of the pull, finite and at least 0. Juliani and Ash use 0.01 with PPO. 0 adds nothing.
-        layer_norm: draw LayerNorm's scale and offset back too.
+        layer_norm: draw the scale and offset of LayerNorm and its kin (RMSNorm, GroupNorm with one group) back too.
         seed: not drawn from; every method takes one.
 
     Raises:

@@ -157,6 +157,8 @@ def test_matrices_are_the_weights_of_layers() -> None:
             "attention": nn.MultiheadAttention(4, 2),
             "recurrent": nn.GRU(4, 2),
             "norm": nn.LayerNorm(4),
+            "planes": nn.LayerNorm([4, 2, 2]),
+            "root": nn.RMSNorm([4, 2]),
         }
     )
     model.position = nn.Parameter(torch.zeros(1, 3, 4))
@@ -168,3 +170,25 @@ def test_matrices_are_the_weights_of_layers() -> None:
     ]
     with pytest.raises(ValueError, match=r"model \(LayerNorm\) has no weight matrices"):
         PowerIteration(nn.LayerNorm(3), seeded())
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_what_a_weight_is_computed_from_is_left_alone() -> None:
+    model = nn.Sequential(
+        nn.utils.weight_norm(nn.Linear(3, 3)),
+        nn.utils.spectral_norm(nn.Linear(3, 3)),
+        nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)),
+        nn.Linear(3, 3),
+    )
+    assert list(matrix_names(model)) == ["3.weight"]
+    own = nn.Module()
+    own.weight_v = nn.Parameter(torch.zeros(2, 2))
+    assert list(matrix_names(own)) == ["weight_v"]
+
+
+def test_frozen_weights_are_left_out_if_asked() -> None:
+    model = network()
+    model.get_parameter("1.weight").requires_grad_(False)
+    power = PowerIteration(model, seeded())
+    assert "1.weight" in power.sigmas()
+    assert list(power.sigmas(trained_only=True)) == ["0.weight", "2.weight", "3.weight"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
@@ -112,6 +112,31 @@ def named_weights(model: nn.Module) -> dict[str, Tensor]:
                 seen.add(id(tensor))
                 weights[f"{prefix}.{name}" if prefix else name] = tensor
     return weights
+
+
+def known_weight(weights: Mapping[str, Tensor], name: str, shape: torch.Size) -> Tensor:
+    """The weight of a name, which must have the shape that it had when a method was built.
+
+    Args:
+        weights: by canonical name, as `named_weights` gives them.
+        name: of the one wanted.
+        shape: that it had.
+
+    Raises:
+        RuntimeError: there is none, or it has another shape.
+
+    Example:
+        >>> layer = torch.nn.Linear(2, 1)
+        >>> known_weight(named_weights(layer), "bias", torch.Size([1])) is layer.bias
+        True
+    """
+    tensor = weights.get(name)
+    if tensor is None or tensor.shape != shape:
+        raise RuntimeError(
+            f"{name} is not in the model any more, or has another shape than when the method was built; "
+            "build a new method after changing the network"
+        )
+    return tensor
 
 
 def is_sharded(tensor: Tensor) -> bool:

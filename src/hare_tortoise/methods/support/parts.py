@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .names import named_weights, unwrap
+from .names import named_modules, named_weights, unwrap
 from .sharding import reshard
 
 
@@ -17,11 +17,14 @@ def find_part(model: nn.Module, path: str, argument: str = "head") -> nn.Module:
         argument: what the user gave the path as, for the message.
 
     Raises:
+        TypeError: it is no path, but say the module itself.
         ValueError: there is no such module.
 
     >>> find_part(nn.Sequential(nn.Linear(2, 1)), "0")
     Linear(in_features=2, out_features=1, bias=True)
     """
+    if not isinstance(path, str):
+        raise TypeError(f"{argument} is a {type(path).__name__}, expected a str: {_cure(model, path)}")
     module = unwrap(model)
     for part in path.split("."):
         children = dict(module.named_children())
@@ -38,6 +41,7 @@ def weights_of_part(model: nn.Module, path: str, argument: str = "head") -> list
     """Canonical names of the parameters and buffers of a module that is named by its path.
 
     Raises:
+        TypeError: `path` is no string.
         ValueError: there is no such module, or it has no parameters.
 
     >>> weights_of_part(nn.Sequential(nn.Linear(2, 1)), "0")
@@ -52,3 +56,16 @@ def weights_of_part(model: nn.Module, path: str, argument: str = "head") -> list
             f"{argument} is {path!r}, a module without parameters; name the last layer that has some"
         )
     return names
+
+
+def _cure(model: nn.Module, part: object) -> str:
+    own = [
+        name
+        for name, module in named_modules(model)
+        if isinstance(part, nn.Module) and module is unwrap(part)
+    ]
+    return (
+        f"give its path in the model, {own[0]!r}"
+        if own and own[0]
+        else 'give a path, such as "head" or "body.2"'
+    )

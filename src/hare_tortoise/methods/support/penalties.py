@@ -9,7 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .names import is_sharded, named_modules, named_weights
+from .names import is_sharded, known_weight, named_modules, named_weights
+from .norm_layers import is_layer_norm
 from .sharding import reshard
 
 
@@ -23,7 +24,9 @@ def check_strength(strength: float, usual: str) -> None:
 
 
 def penalised_names(model: nn.Module, *, layer_norm: bool) -> list[str]:
-    """Return the canonical names of the floating parameters, with or without those of LayerNorm.
+    """Return the canonical names of the floating parameters, with or without those of LayerNorm and its kin.
+
+    These are RMSNorm, and GroupNorm with a single group.
 
     >>> penalised_names(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), layer_norm=False)
     ['0.weight', '0.bias']
@@ -31,7 +34,7 @@ def penalised_names(model: nn.Module, *, layer_norm: bool) -> list[str]:
     left_out = {
         id(parameter)
         for _, module in named_modules(model)
-        if isinstance(module, nn.LayerNorm) and not layer_norm
+        if is_layer_norm(module) and not layer_norm
         for parameter in module.parameters()
     }
     reshard(model)
@@ -58,12 +61,7 @@ def trained(model: nn.Module, shapes: Mapping[str, torch.Size]) -> Iterator[tupl
     reshard(model)
     weights = named_weights(model)
     for name, shape in shapes.items():
-        tensor = weights.get(name)
-        if tensor is None or tensor.shape != shape:
-            raise RuntimeError(
-                f"{name} is not in the model any more, or has another shape than when the method was built; "
-                "build a new one after changing the network"
-            )
+        tensor = known_weight(weights, name, shape)
         if tensor.requires_grad:
             yield name, at_least_float32(tensor)
 

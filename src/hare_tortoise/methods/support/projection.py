@@ -8,18 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from hare_tortoise.methods.method import Change, Method
 
 from .deployed import refuse_while_lent
 from .every import Every
-from .names import named_modules, named_weights
+from .names import known_weight, named_modules, named_weights
+from .norm_layers import is_norm
 from .sharding import reshard
-from .spectral import matrix_names
-
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+from .spectral import own_matrices
 
 
 @dataclass(frozen=True)
@@ -39,19 +37,18 @@ class Layer:
 def matrix_layers(model: nn.Module) -> list[Layer]:
     """Return the layers whose weights act as matrices: linear, convolutional, recurrent, attention.
 
+    Layers that share a weight are listed each with its own bias, all with the first name of the weight.
+
     >>> matrix_layers(nn.Conv2d(3, 4, 2))
     [Layer(weight='weight', bias='bias', fan_in=12, is_norm=False)]
     """
-    weights = named_weights(model)
+    names = {id(tensor): name for name, tensor in named_weights(model).items()}
     layers = []
-    for name in matrix_names(model):
-        path, _, own = name.rpartition(".")
+    for module, own, weight in own_matrices(model):
         # bias beside weight, bias_hh_l0 beside weight_hh_l0, in_proj_bias beside in_proj_weight
-        bias = f"{path}.{own.replace('weight', 'bias')}".lstrip(".")
-        layers.append(
-            Layer(name, bias if bias in weights and bias != name else None, weights[name].shape[1:].numel())
-        )
-    return layers
+        bias = module._parameters.get(own.replace("weight", "bias"))
+        layers.append(Layer(names[id(weight)], names.get(id(bias)), weight.shape[1:].numel()))
+    return list(dict.fromkeys(layers))
 
 
 def norm_layers(model: nn.Module) -> list[Layer]:
@@ -63,7 +60,7 @@ def norm_layers(model: nn.Module) -> list[Layer]:
     names = {id(tensor): name for name, tensor in named_weights(model).items()}
     layers = []
     for _, module in named_modules(model):
-        if isinstance(module, _NORMS) and module._parameters.get("weight") is not None:
+        if is_norm(module) and module._parameters.get("weight") is not None:
             weight, bias = module._parameters["weight"], module._parameters.get("bias")
             layers.append(Layer(names[id(weight)], names.get(id(bias)), fan_in=1, is_norm=True))
     return list(dict.fromkeys(layers))
@@ -122,12 +119,7 @@ class Projection(Method):
         """
         found = {}
         for name in names:
-            tensor = weights.get(name)
-            if tensor is None or tensor.shape != self._shapes[name]:
-                raise RuntimeError(
-                    f"{name} is not in the model any more, or has another shape than when the method was built; "
-                    f"build a new {type(self).__name__} after changing the network"
-                )
+            tensor = known_weight(weights, name, self._shapes[name])
             if tensor.requires_grad:
                 found[name] = tensor
         return found

@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from .names import is_sharded, named_modules, named_weights
+from .names import is_sharded, known_weight, named_modules, named_weights
+from .norm_layers import is_norm
 from .sharding import reshard
 
 _START = 30
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
+_COMPUTED_FROM = ("_orig", "_g", "_v")
+
+
+def own_matrices(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    """Yield the weights that act as matrices, with their modules and their names in these; shared ones repeatedly.
+
+    >>> [(type(module), name) for module, name, _ in own_matrices(nn.Linear(2, 1))]
+    [(<class 'torch.nn.modules.linear.Linear'>, 'weight')]
+    """
+    for _, module in named_modules(model):
+        if is_norm(module) or isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            continue
+        for name, tensor in module._parameters.items():
+            if tensor is None or "weight" not in name or tensor.ndim < 2 or not tensor.is_floating_point():
+                continue
+            if not _is_ingredient(module, name):
+                yield module, name, tensor
+
+
+def _is_ingredient(module: nn.Module, name: str) -> bool:
+    """Whether a weight is computed from this parameter: `weight_g`, `weight_v` (weight norm), `weight_orig`."""
+    computed = (name.removesuffix(suffix) for suffix in _COMPUTED_FROM if name.endswith(suffix))
+    return any(whole not in module._parameters and hasattr(module, whole) for whole in computed)
+
+
 def matrix_names(model: nn.Module) -> dict[str, int]:
     """Return the canonical names of the weights that act as matrices, each with the dimension of its outputs.
 
     These are the floating parameters with two or more dimensions and "weight" in their own name, but for those of
-    embeddings, which are tables: the weights of linear, convolutional, recurrent and attention layers. The
-    dimension of the outputs is the first, in a transposed convolution the second. What a layer keeps stacked in one
-    weight (the three projections of an attention layer, the gates of a recurrent one) is one matrix.
+    embeddings, which are tables, and of normalisations: the weights of linear, convolutional, recurrent and attention
+    layers. The dimension of the outputs is the first, in a transposed convolution the second. What a layer keeps
+    stacked in one weight (the three projections of an attention layer, the gates of a recurrent one) is one matrix.
+    Left alone is what a weight is computed from, which is not the weight: by a parametrization, by the older
+    `weight_norm` and `spectral_norm`, by pruning.
 
     >>> model = nn.Sequential(nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4), nn.ConvTranspose2d(4, 3, 2))
     >>> matrix_names(model)
@@ -29,12 +57,8 @@ def matrix_names(model: nn.Module) -> dict[str, int]:
     """
     weights = {id(tensor): name for name, tensor in named_weights(model).items()}
     found: dict[str, int] = {}
-    for _, module in named_modules(model):
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            continue
-        for name, tensor in module._parameters.items():
-            if tensor is not None and "weight" in name and tensor.ndim > 1 and tensor.is_floating_point():
-                found.setdefault(weights[id(tensor)], int(isinstance(module, _TRANSPOSED)))
+    for module, _, weight in own_matrices(model):
+        found.setdefault(weights[id(weight)], int(isinstance(module, _TRANSPOSED)))
     return found
 
 
@@ -91,6 +115,7 @@ class PowerIteration:
         self.outputs = found if names is None else {name: found[name] for name in names}
         reshard(model)
         weights = named_weights(model)
+        self._shapes = {name: weights[name].shape for name in self.outputs}
         self.u: dict[str, Tensor] = {}
         self.v: dict[str, Tensor] = {}
         for name, outputs in self.outputs.items():
@@ -165,13 +190,7 @@ class PowerIteration:
         weights = named_weights(self.model)
         matrices = {}
         for name, outputs in self.outputs.items():
-            weight = weights.get(name)
-            matrix = None if weight is None else as_matrix(weight, outputs)
-            if matrix is None or matrix.shape != (len(self.u[name]), len(self.v[name])):
-                raise RuntimeError(
-                    f"{name} is not in the model any more, or has another shape than when the method was built; "
-                    "build a new one after changing the network"
-                )
+            matrix = as_matrix(known_weight(weights, name, self._shapes[name]), outputs)
             for vectors in (self.u, self.v):
                 if vectors[name].device != matrix.device or vectors[name].dtype != matrix.dtype:
                     vectors[name] = vectors[name].to(matrix.device, matrix.dtype)

@@ -282,3 +282,14 @@ def test_bad_data(pairs: Callable[[], Pairs], kind: type[Exception], message: st
 def test_a_network_without_such_layers() -> None:
     with pytest.raises(ValueError, match=r"model \(LayerNorm\) has no linear or convolutional layer"):
         DASH(nn.LayerNorm(2))
+
+
+def test_a_model_without_anything_to_shrink_is_refused() -> None:
+    model = small().requires_grad_(False)
+    model.norm.requires_grad_(True)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(
+        ValueError, match="no weight of a linear or convolutional layer .* requires a gradient"
+    ):
+        DASH(model).new_data(data(), loss=cross_entropy)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

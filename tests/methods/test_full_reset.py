@@ -148,6 +148,17 @@ def test_skipped_steps_do_not_count() -> None:
     assert [every.due(), every.due(), every.due()] == [True, False, True]
 
 
+def test_skipped_steps_of_the_method_do_not_count() -> None:
+    method = FullReset(Network(), every=2, optimizer_state="keep")
+    before = copies(method.model)
+    for skipped in (True, None, torch.tensor(1.0), torch.tensor(True)):
+        method.after_step(skipped)
+    assert method.steps == 1
+    assert same(method.model, before)
+    method.after_step(torch.tensor(0.0))
+    assert not same(method.model, before)
+
+
 def test_new_data_does_nothing() -> None:
     run = Run.start(lambda model, optimizer: FullReset(model, optimizer, every=100))
     before = copies(run.model)

@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import SGD, Adagrad, AdamW
+from torch.optim import SGD, AdamW
 
 from hare_tortoise.methods import Chain, HareTortoise, LastLayersReset
 from hare_tortoise.methods import last_layers_reset as module
 from hare_tortoise.methods.support.call_order import last_called
 from hare_tortoise.methods.support.names import named_modules, named_weights
-from hare_tortoise.methods.support.optimizer_state import forget
 from hare_tortoise.testing import Network, Run, batch, check_method
 
 LAST = {
@@ -152,12 +151,51 @@ def test_looking_up_the_order_leaves_no_trace() -> None:
     assert not watched.head._forward_pre_hooks
 
 
+class ByHand(nn.Module):
+    """Uses the weight of a layer without calling it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.linear(self.first(inputs), self.last.weight)
+
+
 def test_what_is_not_called_is_not_guessed() -> None:
-    attention = nn.Sequential(nn.Linear(4, 4), nn.TransformerEncoderLayer(4, 2, 8))
-    with pytest.raises(ValueError, match=r"the place of 1\.self_attn\.out_proj .* name the layers"):
-        last_called(attention, 1, (torch.ones(2, 3, 4),), {})
+    with pytest.raises(ValueError, match=r"the place of last in the order .* name the layers"):
+        last_called(ByHand(), 1, (torch.ones(2, 4),), {})
     with pytest.raises(ValueError, match="layers is 3, but the model has 2 of them"):
         last_called(nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)), 3, (torch.ones(2, 1),), {})
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_the_projection_behind_attention_is_a_part_of_it(batch_first: bool) -> None:
+    def build() -> nn.Module:
+        layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=batch_first)
+        return nn.Sequential(nn.Linear(4, 4), layer, nn.Linear(4, 2))
+
+    model = build()
+    inputs = torch.randn(2, 3, 4)
+    assert last_called(model, 1, (inputs,), {}) == ("2",)
+    assert last_called(model, 3, (inputs,), {}) == ("1.linear1", "1.linear2", "1.norm2", "2")
+    method = LastLayersReset(model, layers=4, fresh=build)
+    before = copies(model)
+    model(inputs)
+    method.new_data()
+    changed = {name for name, value in copies(model).items() if not torch.equal(value, before[name])}
+    assert "1.self_attn.out_proj.weight" in changed
+    assert not {name for name in changed if name.startswith("0.")}
+
+
+def test_a_model_that_is_one_layer_has_no_last_ones() -> None:
+    model = nn.Linear(3, 2)
+    method = LastLayersReset(model, layers=1)
+    with pytest.raises(
+        ValueError, match=r"layers is 1, which reaches to parameters that Linear holds itself"
+    ):
+        model(torch.ones(1, 3))
+    assert not method.layers
 
 
 def test_a_number_keeps_the_contract() -> None:
@@ -170,6 +208,10 @@ def test_the_layers_are_a_part_of_the_state() -> None:
     other.load_state_dict(method.state_dict())
     assert other.layers == ("again", "norm", "head")
     other.new_data()
+    named, third = LastLayersReset(HeadFirst(), layers="second"), LastLayersReset(HeadFirst(), layers=2)
+    third.load_state_dict(named.state_dict())
+    third.model(torch.randn(8, 3))
+    assert third.layers == ("second",)
     with pytest.raises(ValueError, match="layers of the state is 'again'"):
         LastLayersReset(Network(), layers=2).load_state_dict(method.state_dict())
     with pytest.raises(ValueError, match="state lacks steps"):
@@ -191,6 +233,16 @@ def test_every_so_many_steps() -> None:
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
 
 
+def test_skipped_steps_do_not_count() -> None:
+    method = LastLayersReset(Network(), layers="head", every=2, optimizer_state="keep")
+    before = copies(method.model)
+    for skipped in (True, None, torch.tensor(1.0), torch.tensor(True)):
+        method.after_step(skipped)
+    assert all(torch.equal(value, before[name]) for name, value in copies(method.model).items())
+    method.after_step(torch.tensor(0.0))
+    assert not torch.equal(copies(method.model)["head.weight"], before["head.weight"])
+
+
 @pytest.mark.parametrize("state", ["reset", "keep"])
 def test_the_optimizer_forgets_these_layers_only(state: Any) -> None:
     run = Run.start(lambda m, o: LastLayersReset(m, o, layers="head", optimizer_state=state)).train(last=2)
@@ -198,20 +250,6 @@ def test_the_optimizer_forgets_these_layers_only(state: Any) -> None:
     kept = {name for name, tensor in run.model.named_parameters() if tensor in run.optimizer.state}
     everything = {name for name, _ in run.model.named_parameters()}
     assert kept == (everything - LAST["head"] if state == "reset" else everything)
-
-
-def test_forgetting_with_a_state_that_is_made_at_once() -> None:
-    model = nn.Linear(2, 1)
-    optimizer = Adagrad(model.parameters(), initial_accumulator_value=0.5)
-    model(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
-    forget(optimizer, [model.weight])
-    assert optimizer.state[model.weight]["sum"].tolist() == [[0.5, 0.5]]
-    assert optimizer.state[model.bias]["sum"].item() > 0.5
-    history = torch.optim.LBFGS(model.parameters())
-    history.state[model.weight]["n_iter"] = 3
-    forget(history, [model.weight])
-    assert not history.state
 
 
 def check_tortoise(kind: type[LastLayersReset] = LastLayersReset) -> None:

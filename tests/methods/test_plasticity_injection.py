@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW
 
-from hare_tortoise.methods import EMA, Chain, FromScratch, HareTortoise, Method, PlasticityInjection
+from hare_tortoise.methods import Chain, FromScratch, HareTortoise, Method, PlasticityInjection
 from hare_tortoise.methods.support import injected as module
 from hare_tortoise.methods.support.injected import Injected
 from hare_tortoise.testing import Network, Run, batch
@@ -246,23 +246,6 @@ def test_what_is_shipped_answers_as_it_did() -> None:
     # The checkpoint says that it was injected.
     method.new_data()
     assert torch.equal(other(inputs), pair.tortoise(inputs))
-
-
-@pytest.mark.parametrize("first", [HareTortoise, EMA])
-def test_an_average_that_is_older_must_be_told(first: Any) -> None:
-    model = Network()
-    pair = first(model, decay=0.9)
-    chain = Chain(pair, PlasticityInjection(model, head="head"))
-    with pytest.raises(
-        RuntimeError, match=r"head\.injected.* removed: head\.bias, head\.weight.* call rebind\(\)"
-    ):
-        chain.new_data()
-    pair.rebind()
-    inputs = batch(0)[0]
-    before = pair.tortoise(inputs)
-    chain.new_data()
-    chain.after_step()
-    assert torch.equal(pair.tortoise(inputs), before)
 
 
 def test_a_new_network_has_no_injection() -> None:

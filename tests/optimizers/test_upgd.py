@@ -18,6 +18,7 @@ from hare_tortoise.optimizers import UPGD, AdaUPGD
 from hare_tortoise.optimizers import perturbed as module
 
 SHAPES = ((3, 4), (4,), (2, 3, 2))
+CPU = torch.device("cpu")
 BOTH = pytest.mark.parametrize("kind", [UPGD, AdaUPGD])
 Kind = type[UPGD] | type[AdaUPGD]
 SETTINGS: dict[str, Any] = {"lr": 0.05, "weight_decay": 0.1, "beta_utility": 0.7, "sigma": 0.3}
@@ -247,6 +248,40 @@ def test_the_seed_fixes_the_noise_and_global_random_states_stay(kind: Kind) -> N
 
 
 @BOTH
+@pytest.mark.parametrize(
+    "lr", [torch.tensor(0.05, dtype=torch.float64), torch.tensor([0.05], dtype=torch.float64)]
+)
+@pytest.mark.parametrize("on_device", [False, True])
+def test_the_step_size_may_be_a_tensor(
+    kind: Kind, lr: Tensor, on_device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch's own optimizers take it; on an accelerator, where it is not read, the products are the same."""
+    parameters, plain = weights(), weights()
+    optimizer = kind(parameters, **(SETTINGS | {"lr": lr.clone()}))
+    if on_device:
+        meta = torch.device("meta")
+        monkeypatch.setattr(
+            Tensor, "device", property(lambda self: meta if self is optimizer.param_groups[0]["lr"] else CPU)
+        )
+    run(optimizer, parameters, 1, 3)
+    monkeypatch.undo()
+    run(kind(plain, **SETTINGS), plain, 1, 3)
+    for a, b in zip(parameters, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+@BOTH
+def test_the_saved_seed_is_that_of_devices_that_come_later(kind: Kind) -> None:
+    """Nothing was drawn yet, so that the state has a seed and no generator."""
+    parameters, again = weights(), weights()
+    optimizer, other = kind(parameters, **SETTINGS, seed=3), kind(again, **SETTINGS, seed=8)
+    other.load_state_dict(optimizer.state_dict())
+    run(optimizer, parameters, 1, 1)
+    run(other, again, 1, 1)
+    assert all(torch.equal(a, b) for a, b in zip(again, parameters, strict=True))
+
+
+@BOTH
 def test_a_closure_is_called_once_with_gradients(kind: Kind) -> None:
     weight = nn.Parameter(torch.ones(2))
     optimizer = kind([weight], lr=0.1)
@@ -309,7 +344,9 @@ def test_float32_and_a_mix_of_dtypes_follow_float64(kind: Kind) -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"lr": -1.0}, "lr is -1.0"),
     ({"lr": math.nan}, "lr is nan"),
-    ({"lr": torch.tensor(0.1)}, "lr is tensor"),
+    ({"lr": torch.tensor(-1.0)}, "lr is -1.0"),
+    ({"lr": torch.ones(2)}, "lr is tensor"),
+    ({"sigma": torch.tensor(0.1)}, "sigma is tensor"),
     ({"weight_decay": math.inf}, "weight_decay is inf"),
     ({"beta_utility": 1.0}, "beta_utility is 1.0"),
     ({"sigma": "0.1"}, "sigma is '0.1'"),

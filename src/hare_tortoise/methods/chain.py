@@ -34,7 +34,8 @@ class Chain(Method):
 
     Raises:
         ValueError: no members, members on different models or with different optimizers, the same member twice
-            or of another chain, or `deployed` missing or no member.
+            or of another chain, or `deployed` missing or no member; a member that is older than the layers of the
+            network (build `PlasticityInjection`, which wraps the head, before the others).
         RuntimeError: when a member is attached by itself.
 
     Example:
@@ -63,6 +64,7 @@ class Chain(Method):
             for member in (method.members if isinstance(method, Chain) else (method,))
         )
         _check_members(members, methods)
+        _check_current(members)
         if averages not in ("follow", "keep"):
             raise ValueError(f"averages is {averages!r}, expected 'follow' or 'keep'")
         own = [member for member in members if member.deploys]
@@ -79,7 +81,7 @@ class Chain(Method):
         self._deployed = deployed if deployed is not None else (own[0] if own else None)
         optimizers = _optimizers(members) if optimizer is None else optimizer
         for method in methods:
-            method.detach()
+            method._unhook()
         for member in members:
             member._chain = weakref.ref(self)
             member.listeners = tuple(
@@ -99,6 +101,14 @@ class Chain(Method):
         super()._take(optimizers)
         for member in self.members:
             member._take(optimizers)
+
+    def _let_go(self) -> None:
+        for member in self.members:
+            member._let_go()
+
+    def _check_network(self) -> None:
+        for member in self.members:
+            member._check_network()
 
     @property
     def adds_penalty(self) -> bool:
@@ -196,6 +206,17 @@ def _check_members(members: Sequence[Method], methods: Sequence[Method]) -> None
         raise ValueError(
             f"methods ({_names(members)}) are on different models, expected one: build them on the same"
         )
+
+
+def _check_current(members: Sequence[Method]) -> None:
+    for member in members:
+        try:
+            member._check_network()
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(member).__name__} is older than layers of the network: build, and write, what changes them "
+                f"(PlasticityInjection wraps the head) before it. {error}"
+            ) from error
 
 
 def _optimizers(members: Sequence[Method]) -> tuple[Optimizer, ...]:

@@ -43,7 +43,7 @@ class DASH(Method):
 
     Raises:
         ValueError: for a setting out of its range; without any such layer; for a layer whose weight is computed; at
-            `new_data()`, without `batches` or `loss`, or without any batch.
+            `new_data()`, without `batches` or `loss`, without any batch, or if all these layers are frozen.
         RuntimeError: at `new_data()`, if gradients or weights are not finite; nothing is written then.
 
     References:
@@ -97,7 +97,7 @@ class DASH(Method):
 
         @torch.no_grad()
         def apply(weights: Mapping[str, Tensor]) -> None:
-            for name in factors.keys() & weights.keys():
+            for name in filter(weights.__contains__, factors):
                 theta = weights[name]
                 s = share(theta, factors[name].expand(theta.shape))
                 local(theta).copy_(s * local(theta).to(s.dtype))
@@ -120,6 +120,11 @@ class DASH(Method):
         empty = True
         with untouched(network), torch.enable_grad():
             thetas = self._vectors()
+            if not thetas:
+                raise ValueError(
+                    "no weight of a linear or convolutional layer of the model requires a gradient, expected one at "
+                    "least: unfreeze what is to be shrunk, or leave DASH out"
+                )
             directions = {name: _zeros(theta) for name, theta in thetas.items()}
             for inputs, targets in batches:
                 empty = False

@@ -286,6 +286,9 @@ class HareTortoise(Method):
         refuse_while_lent(self.model, "rebind()")
         self._average.rebind()
 
+    def _check_network(self) -> None:
+        self._average.follow()
+
     def new_data(
         self, batches: Batches | None = None, *, loss: Loss | None = None, steps: int | None = None
     ) -> None:

@@ -12,7 +12,7 @@ from .method import Batches, Change, Loss
 from .support.anchored import Anchored
 from .support.deployed import refuse_while_lent
 from .support.fresh import Fresh, check_drawable, check_fresh, draw_fresh
-from .support.names import named_weights, write
+from .support.names import write
 from .support.parts import weights_of_part
 from .support.sharding import reshard
 from .support.values import snapshot
@@ -42,6 +42,7 @@ class HeadReset(Anchored):
             `fresh`, for parameters of the head that no `reset_parameters` initialises, by name; at `new_data()`, if
             `fresh` builds another network.
         TypeError: `fresh` is not a function.
+        RuntimeError: at `new_data()` with `to="initial"`, if layers of the head were removed or renamed meanwhile.
 
     References:
         Nikishin et al., "The Primacy Bias in Deep Reinforcement Learning", ICML 2022, arXiv 2205.07802.
@@ -87,13 +88,13 @@ class HeadReset(Anchored):
         """Reset the head."""
         refuse_while_lent(self.model, "new_data()")
         reshard(self.model)
-        phi = self._values()
+        present, phi = self._present(), self._values()
 
         def apply(weights: Mapping[str, Tensor]) -> None:
-            for name in phi.keys() & weights.keys():
+            for name in filter(weights.__contains__, phi):
                 write(weights[name], phi[name])
 
-        apply(named_weights(self.model))
+        apply(present)
         self.changed(Change(apply))
 
     def _values(self) -> Mapping[str, Tensor]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -14,6 +12,7 @@ from .method import Batches, Change, Loss, Method
 from .support.call_order import last_called
 from .support.deployed import refuse_while_lent
 from .support.every import Every, OptimizerState, check_optimizer_state, refuse_ignored
+from .support.forward_watch import FirstForward
 from .support.fresh import Fresh, check_drawable, check_fresh, draw_fresh
 from .support.names import named_weights, write
 from .support.optimizer_state import forget
@@ -90,29 +89,32 @@ class LastLayersReset(Method):
             check_drawable(model, fresh, self._names())
         elif isinstance(layers, bool) or layers < 1:
             raise ValueError(f"layers is {layers}, expected a number of at least 1, or names of modules")
+        self._count = layers if isinstance(layers, int) else 0
+        self._first: FirstForward | None = None
+        self._look_out()
         if optimizer is not None:
             self.attach(optimizer)
-        if isinstance(layers, int):
-            self._look_for(layers)
 
-    def _look_for(self, count: int) -> None:
-        """Look up the order of calls at the first forward."""
-        reference = weakref.ref(self)
+    def _look_out(self) -> None:
+        """Wait for the first forward, where the order of calls is not known yet."""
+        if self._first is None and self._count and not self.layers:
+            self._first = FirstForward(self.model, self._look)
 
-        def hook(module: nn.Module, inputs: Any, named: Any) -> None:
-            method = reference()
-            # A copy of the model has the hook too.
-            if method is None or module is not method.model:
-                return
-            handle.remove()
-            if not method.layers:
-                method.layers = last_called(method.model, count, inputs, named)
-                check_drawable(method.model, method.fresh, method._names())
+    def _look(self, inputs: Any, named: Any) -> None:
+        # A saved state may have told them.
+        if not self.layers:
+            self.layers = last_called(self.model, self._count, inputs, named)
+            check_drawable(self.model, self.fresh, self._names())
 
-        handle = self.model.register_forward_pre_hook(
-            torch.compiler.disable(hook),  # type: ignore[no-untyped-call]
-            with_kwargs=True,
-        )
+    def _let_go(self) -> None:
+        if self._first is not None:
+            self._first.remove()
+            self._first = None
+
+    def _take(self, optimizers: Sequence[Optimizer]) -> None:
+        super()._take(optimizers)
+        if optimizers:
+            self._look_out()
 
     def after_step(self, skipped: Tensor | bool | None = None) -> None:
         """Count the step, and reset the layers if it is time."""
@@ -140,7 +142,7 @@ class LastLayersReset(Method):
         phi = draw_fresh(self.model, self.fresh, self.generator, only=self._names())
 
         def apply(weights: Mapping[str, Tensor]) -> None:
-            for name in phi.keys() & weights.keys():
+            for name in filter(weights.__contains__, phi):
                 write(weights[name], phi[name])
 
         weights = named_weights(self.model)

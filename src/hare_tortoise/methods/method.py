@@ -119,7 +119,7 @@ class Method:
                 f"this {type(self).__name__} is a member of a chain, which alone is hooked: attach the chain"
             )
         optimizers = _checked(optimizer, self.model)
-        self.detach()
+        self._unhook()
         self._take(optimizers)
 
         def hook(stepped: Optimizer, _args: Any, _kwargs: Any) -> None:
@@ -132,6 +132,11 @@ class Method:
         return self
 
     def detach(self) -> None:
+        """Unhook from optimizer and model, and leave the model to another averaging method."""
+        self._unhook()
+        self._let_go()
+
+    def _unhook(self) -> None:
         """Unhook from the optimizer, and leave the model to another averaging method."""
         if self._handle is not None:
             self._handle.remove()
@@ -141,6 +146,12 @@ class Method:
         owner = _AVERAGED_BY.get(network)
         if owner is not None and owner() is self:
             del _AVERAGED_BY[network]
+
+    def _let_go(self) -> None:
+        """Take away what waits for a forward of the model."""
+
+    def _check_network(self) -> None:
+        """Raise a RuntimeError if the network is no longer the one that the method was built on."""
 
     def _take(self, optimizers: Sequence[Optimizer]) -> None:
         self._claimed = False

@@ -44,6 +44,7 @@ class ShrinkPerturb(Anchored):
         ValueError: for a factor out of its range or another word for the noise; without `fresh`, for parameters
             that no `reset_parameters` initialises, by name; at `new_data()`, if `fresh` builds another network.
         TypeError: `fresh` is not a function.
+        RuntimeError: at `new_data()` with initial noise, if layers were removed or renamed meanwhile.
 
     References:
         Ash and Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020.
@@ -97,15 +98,16 @@ class ShrinkPerturb(Anchored):
         """Shrink the weights and add the noise."""
         refuse_while_lent(self.model, "new_data()")
         reshard(self.model)
-        phi = self._noise()
+        present, phi = self._present(), self._noise()
 
         @torch.no_grad()
         def apply(weights: Mapping[str, Tensor]) -> None:
-            for name in phi.keys() & weights.keys():
+            # In order: writing to a sharded weight may be a collective call. An average may lack some.
+            for name in filter(weights.__contains__, phi):
                 theta, noise = local(weights[name]), share(weights[name], phi[name])
                 theta.copy_(self.shrink * theta.to(noise.dtype) + self.perturb * noise)
 
-        apply(named_weights(self.model))
+        apply(present)
         self.changed(Change(apply))
 
     def _noise(self) -> Mapping[str, Tensor]:

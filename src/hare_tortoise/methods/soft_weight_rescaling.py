@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .support.forward_watch import FirstForward
 from .support.norms import frobenius_norms, quotient, scale, unless
 from .support.parts import weights_of_part
 from .support.projection import HoldsNorms, matrix_layers, norm_layers
@@ -106,7 +106,9 @@ class SoftWeightRescaling(HoldsNorms):
         self.biases: dict[str, Path] = {layer.bias: (layer.weight,) for layer in self._layers if layer.bias}
         """The weights by whose factors each bias is multiplied."""
         self.take_norms()
-        self._follow_first_forward()
+        self._first: FirstForward | None = None
+        self._followed = False
+        self._look_out()
         if optimizer is not None:
             self.attach(optimizer)
 
@@ -132,21 +134,22 @@ class SoftWeightRescaling(HoldsNorms):
         """Return the norms of the weights of the layers, biases left out."""
         return frobenius_norms({layer.weight: weights[layer.weight] for layer in self._layers})
 
-    def _follow_first_forward(self) -> None:
-        """Look how the network is connected, as soon as it is given inputs in training."""
-        itself = weakref.ref(self)
+    def _look_out(self) -> None:
+        """Wait for the first forward in training, to see how the network is connected."""
+        if self._first is None and not self._followed:
+            self._first = FirstForward(self.model, self._follow, in_training=True)
 
-        def hook(model: nn.Module, args: Any, kwargs: Any) -> None:
-            method = itself()
-            # A copy of the model has a copy of the hook.
-            if method is None or model is not method.model or not model.training:
-                return
-            handle.remove()
-            found = bias_paths(model, args, kwargs)
-            method.biases |= {name: found[name] for name in method.biases.keys() & found.keys()}
+    def _follow(self, args: Any, kwargs: Any) -> None:
+        self._followed = True
+        found = bias_paths(self.model, args, kwargs)
+        self.biases |= {name: found[name] for name in self.biases if name in found}
 
-        handle = self.model.register_forward_pre_hook(
-            torch.compiler.disable(hook),  # type: ignore[no-untyped-call]
-            prepend=True,
-            with_kwargs=True,
-        )
+    def _let_go(self) -> None:
+        if self._first is not None:
+            self._first.remove()
+            self._first = None
+
+    def _take(self, optimizers: Sequence[Optimizer]) -> None:
+        super()._take(optimizers)
+        if optimizers:
+            self._look_out()

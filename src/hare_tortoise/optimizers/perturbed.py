@@ -53,7 +53,9 @@ class Perturbed(Optimizer):
     def check(self, group: Group) -> None:
         """Raise a ValueError if a setting or a parameter of a group is not one that the step can take."""
         for name in ("lr", "weight_decay", "sigma"):
-            check_number(name, group[name], math.inf)
+            value = group[name]
+            one = name == "lr" and isinstance(value, Tensor) and value.numel() == 1
+            check_number(name, value.item() if one else value, math.inf)
         check_number("beta_utility", group["beta_utility"], 1.0)
         for parameter in group["params"]:
             if parameter.dtype not in (torch.float32, torch.float64):
@@ -122,9 +124,16 @@ class Perturbed(Optimizer):
             torch._foreach_div_(some, -scale.to(some[0].device))
             torch._foreach_sigmoid_(some)
         torch._foreach_mul_(directions, utility)
+        lr = group["lr"]
+        if isinstance(lr, Tensor) and lr.device.type == "cpu":
+            lr = lr.item()
         if group["weight_decay"]:
-            torch._foreach_mul_(active, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(active, directions, alpha=-self.factor * group["lr"])
+            _multiply(active, 1 - lr * group["weight_decay"])
+        if isinstance(lr, Tensor):
+            # As a number it would be waited for.
+            _multiply(directions, lr)
+            lr = 1.0
+        torch._foreach_add_(active, directions, alpha=-self.factor * lr)
 
     def _noise(self, like: list[Tensor]) -> list[Tensor]:
         """Standard normal noise: one draw for all tensors of a device and dtype."""
@@ -200,6 +209,15 @@ def _by_device(tensors: list[Tensor]) -> dict[tuple[torch.device, torch.dtype], 
     for i, tensor in enumerate(tensors):
         found.setdefault((tensor.device, tensor.dtype), []).append(i)
     return found
+
+
+def _multiply(tensors: list[Tensor], factor: float | Tensor) -> None:
+    """Multiply in place by a number that may be on a device."""
+    if not isinstance(factor, Tensor):
+        torch._foreach_mul_(tensors, factor)
+        return
+    for (device, dtype), index in _by_device(tensors).items():
+        torch._foreach_mul_([tensors[i] for i in index], factor.reshape(()).to(device, dtype))
 
 
 def _largest(utilities: list[list[Tensor]]) -> Tensor:

@@ -28,7 +28,7 @@ class UPGD(Perturbed):
 
     Args:
         params: parameters in float32 or float64, or groups of them. Those without a gradient at a step are left out.
-        lr: step size, at least 0.
+        lr: step size, at least 0; a number, or a tensor of one.
         weight_decay: decoupled, at least 0.
         beta_utility: decay of the trace of utility, in [0, 1); the paper searches 0.99 and 0.999.
         sigma: standard deviation of the noise, at least 0; the paper searches 0.01 to 1.
@@ -80,7 +80,7 @@ class AdaUPGD(Perturbed):
 
     Args:
         params: parameters in float32 or float64, or groups of them.
-        lr: step size, at least 0.
+        lr: step size, at least 0; a number, or a tensor of one.
         weight_decay: decoupled, at least 0.
         beta_utility: decay of the trace of utility, in [0, 1).
         sigma: standard deviation of the noise, at least 0.

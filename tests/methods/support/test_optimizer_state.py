@@ -11,7 +11,7 @@ import torch
 from schedulefree import AdamWScheduleFree
 from torch import Tensor, nn, optim
 
-from hare_tortoise.methods.support.optimizer_state import clear_entries
+from hare_tortoise.methods.support.optimizer_state import clear_entries, forget
 
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "sgd": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
@@ -114,3 +114,30 @@ def test_nothing_known_is_nothing_to_clear() -> None:
     optimizer = optim.Adam([weight])
     clear_entries(optimizer, weight, torch.tensor([True, False]))
     assert len(optimizer.state) == 0
+
+
+def test_forgetting_a_parameter_leaves_the_others() -> None:
+    weights = [nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizer = optim.Adagrad(weights, initial_accumulator_value=0.5)
+    for weight in weights:
+        weight.grad = torch.ones(2)
+    optimizer.step()
+    forget(optimizer, weights[:1])
+    # It makes its state when it is built.
+    assert optimizer.state[weights[0]]["sum"].tolist() == [0.5, 0.5]
+    assert optimizer.state[weights[1]]["sum"].tolist() == [1.5, 1.5]
+
+
+def test_lbfgs_forgets_everything_with_any_of_its_parameters() -> None:
+    """Its history stands under the first parameter and is that of all."""
+    weights = [nn.Parameter(torch.randn(3)) for _ in range(2)]
+    optimizer = optim.LBFGS(weights, max_iter=3)
+
+    def closure() -> float:
+        for weight in weights:
+            weight.grad = weight.detach() ** 3
+        return float(sum((weight.detach() ** 4).sum() / 4 for weight in weights))
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    forget(optimizer, weights[1:])
+    assert not optimizer.state

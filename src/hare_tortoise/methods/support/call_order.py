@@ -28,7 +28,8 @@ def last_called(
 
     Raises:
         ValueError: there are fewer layers, or some module with parameters is not called, so that its place in the
-            order is not known.
+            order is not known (the projection that attention calls as a function counts as a part of the attention);
+            or one of the last is the model itself.
 
     >>> model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 1))
     >>> last_called(model, 2, (torch.ones(1, 2),), {})
@@ -52,7 +53,10 @@ def last_called(
     finally:
         for handle in handles:
             handle.remove()
-    if missing := [name for name in holders if name not in order]:
+    attention = {name for name in order if isinstance(holders[name], nn.MultiheadAttention)}
+    if missing := [
+        name for name in holders if name not in order and name.rpartition(".")[0] not in attention
+    ]:
         raise ValueError(
             f"layers is {count}, but the place of {', '.join(missing[:8])} in the order of calls is not known, because "
             'the forward does not call it as a module: name the layers, e.g. layers=("head",)'
@@ -61,7 +65,13 @@ def last_called(
     layers = [place for place, name in enumerate(called) if _is_layer(holders[name])]
     if len(layers) < count:
         raise ValueError(f"layers is {count}, but the model has {len(layers)} of them: give a smaller number")
-    return tuple(called[layers[-count] :])
+    last = tuple(called[layers[-count] :])
+    if "" in last:
+        raise ValueError(
+            f"layers is {count}, which reaches to parameters that {type(network).__name__} holds itself, outside of "
+            "any layer in it: give a smaller number, or reset all by FullReset or FromScratch"
+        )
+    return last
 
 
 def _holds(module: nn.Module) -> bool:

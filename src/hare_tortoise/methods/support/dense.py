@@ -48,7 +48,9 @@ def dense_layers(model: nn.Module, patterns: Sequence[str] = ("*",)) -> list[Den
         if isinstance(module, _KINDS) and module._buffers.get("weight") is None
     }
     if not known:
-        raise ValueError(f"model ({type(unwrap(model)).__name__}) has no linear or convolutional layer whose weight is a parameter")
+        raise ValueError(
+            f"model ({type(unwrap(model)).__name__}) has no linear or convolutional layer whose weight is a parameter"
+        )
     _check_patterns(known, patterns)
     layers: dict[str, Dense] = {}
     for name, module in known.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from .untraced import untraced
 
 # Hooks are copied and saved along with the model, so that they know what they belong to by a number only.
 _WATCHES: weakref.WeakValueDictionary[int, ForwardWatch] = weakref.WeakValueDictionary()
+_FIRST: weakref.WeakValueDictionary[int, FirstForward] = weakref.WeakValueDictionary()
 _NUMBERS = itertools.count()
 
 
@@ -75,6 +76,45 @@ class ForwardWatch:
         """Take the hooks away."""
         for handle in self._handles:
             handle.remove()
+
+
+class FirstForward:
+    """Calls a method of a method once, at the first forward of a model, and of no copy of it.
+
+    Who builds it holds it: with it goes the hook.
+
+    Args:
+        model: the very module that is called, wrapped or not.
+        look: a bound method that is given the positional and the keyword arguments of the forward; held weakly.
+        in_training: whether forwards in eval mode do not count.
+    """
+
+    def __init__(
+        self, model: nn.Module, look: Callable[[Any, Any], None], *, in_training: bool = False
+    ) -> None:
+        self.model = model
+        self.look = weakref.WeakMethod(look)
+        self.in_training = in_training
+        number = next(_NUMBERS)
+        _FIRST[number] = self
+        handle = model.register_forward_pre_hook(partial(_first, number), prepend=True, with_kwargs=True)
+        self.remove = weakref.finalize(self, handle.remove)
+        """Take the hook away."""
+
+
+@untraced
+def _first(number: int, module: nn.Module, args: Any, kwargs: Any) -> None:
+    waiting = _FIRST.get(number)
+    if waiting is None or waiting.model is not module or is_paused():
+        return
+    if waiting.in_training and not unwrap(module).training:
+        return
+    waiting.remove()
+    look = waiting.look()
+    if look is not None:
+        # It may well run the network.
+        with paused():
+            look(args, kwargs)
 
 
 @untraced

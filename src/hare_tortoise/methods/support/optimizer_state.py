@@ -51,10 +51,13 @@ def forget(optimizer: Optimizer, parameters: Iterable[Tensor]) -> None:
     >>> weights[0] in optimizer.state, weights[1] in optimizer.state
     (False, True)
     """
-    gone = [parameter for parameter in parameters if parameter in optimizer.state]
-    if gone and isinstance(optimizer, LBFGS):
-        clear_state(optimizer)
+    if isinstance(optimizer, LBFGS):
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        # Its history stands under its first parameter.
+        if any(id(parameter) in held for parameter in parameters):
+            clear_state(optimizer)
         return
+    gone = [parameter for parameter in parameters if parameter in optimizer.state]
     for parameter in gone:
         del optimizer.state[parameter]
     if gone and isinstance(optimizer, Adagrad):

@@ -289,7 +289,7 @@ def test_a_model_without_anything_to_shrink_is_refused() -> None:
     model.norm.requires_grad_(True)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(
-        ValueError, match="no weight of a linear or convolutional layer .* requires a gradient"
+        ValueError, match=r"no weight of a linear or convolutional layer .* requires a gradient"
     ):
         DASH(model).new_data(data(), loss=cross_entropy)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

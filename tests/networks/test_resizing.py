@@ -267,3 +267,25 @@ def test_layers_of_many_kinds_are_resized(build: str, transform: Any) -> None:
     outputs.sum().backward()
     assert outputs.shape[0] == 4
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+class CalledTwice(nn.Module):
+    """One layer reads what stands behind a ReLU, and what stands behind a Tanh, which cannot widen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.relu, self.second, self.tanh = nn.Linear(3, 8), nn.ReLU(), nn.Linear(3, 8), nn.Tanh()
+        self.shared, self.act, self.head = nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = self.shared(self.relu(self.first(x))), self.shared(self.tanh(self.second(x)))
+        out: Tensor = self.head(self.act(one + two))
+        return out
+
+
+def test_a_layer_that_is_called_twice_reads_the_same_channels() -> None:
+    network = CalledTwice()
+    with pytest.warns(UserWarning, match=r"relu \(second writes to the same channels"):
+        crelu(network, width="double")
+    assert replaced(network) == ["act"]
+    assert network(torch.ones(4, 3)).shape == (4, 2)

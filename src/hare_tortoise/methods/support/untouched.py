@@ -30,9 +30,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
     reshard(model)
     weights = named_weights(model)
     parameters = [tensor for tensor in weights.values() if isinstance(tensor, nn.Parameter)]
-    buffers = [tensor for tensor in weights.values() if not isinstance(tensor, nn.Parameter)]
     gradients = [parameter.grad for parameter in parameters]
-    kept = [buffer.clone() for buffer in buffers]
+    buffers = [
+        (module._buffers, name, buffer, buffer.clone())
+        for _, module in named_modules(model)
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
     modes = [(module, module.training) for _, module in named_modules(model)]
     with seeded(0, {tensor.device for tensor in weights.values()}):
         try:
@@ -48,5 +52,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             with torch.no_grad():
-                for buffer, value in zip(buffers, kept, strict=True):
+                for place, name, buffer, value in buffers:
+                    # Some forwards assign them anew.
+                    place[name] = buffer
                     local(buffer).copy_(local(value))

@@ -289,3 +289,11 @@ def test_a_layer_that_is_called_twice_reads_the_same_channels() -> None:
         crelu(network, width="double")
     assert replaced(network) == ["act"]
     assert network(torch.ones(4, 3)).shape == (4, 2)
+
+
+def test_the_stream_of_a_pre_activation_network_is_halved() -> None:
+    """As the page of `fourier` says."""
+    network: Any = PreActivation()
+    fourier(network)
+    assert (network.stem.out_channels, network.norms[0].num_features) == (4, 4)
+    assert (network.convs[0].in_channels, network.convs[0].out_channels, network.head.in_features) == (8, 4, 8)

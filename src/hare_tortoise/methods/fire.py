@@ -1,4 +1,4 @@
-"""FIRE: replace each weight matrix by the nearest one whose singular values are all equal."""
+"""FIRE: replace each weight matrix by the nearest one whose singular values are all 1, scaled by its shape."""
 
 from __future__ import annotations
 

@@ -32,10 +32,11 @@ class PlasticityInjection(Method):
 
     The module `head` is wrapped when the method is built, and its weights have other names from then on:
     `head.weight` is `head.trained.weight` (h1, the parameters that your optimizer holds), with the buffers
-    `head.old.weight` (h), `head.start.weight` (h2), which are zero before the injection, and `head.injected`. So
+    `head.old.weight` (h), `head.start.weight` (h2), which are zero before the injection, and `head.injected`. In
+    Python `model.head` is the wrapper, and the layer with its `weight` and `in_features` is `model.head.trained`. So
     build the method before you load a checkpoint into the model that was saved with it, and before the other
-    methods of a chain: an average that is older than the wrapping raises no later than at its next reset, save or
-    evaluation, unless you call its `rebind()`.
+    methods of a chain, which refuses those that hold averages or initial values under the old names. Functions
+    `fresh` of other methods go on to build the network as it was before; it is wrapped like the model.
 
     The average of a chain does the same with its own head and the same draw: its outputs do not change either.
     A reset of the hare puts also the frozen heads onto their averages. Outside a chain averages do not follow.

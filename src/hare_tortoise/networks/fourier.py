@@ -45,10 +45,11 @@ def fourier(network: Network) -> Network:
     """Put `[sin(x), cos(x)]` in the place of every activation of a network, in place.
 
     The layer in front of each activation gives half as many channels: the widths that the following layers read
-    stay, and the network gets smaller. (Plasticine doubles the layers behind instead; halves are what is said of
-    the paper.) The layers in front are drawn anew by their `reset_parameters`, from torch's global generator:
-    build the optimizer afterwards. An initialisation of the paper's own is not known to us, and was not verified
-    against its text: each layer keeps its own.
+    stay, and the network gets smaller. In a residual network whose activations stand before the convolutions
+    (pre-activation) the stream itself, and the norms on it, have half as many channels. (Plasticine doubles the
+    layers behind instead; halves are what is said of the paper.) The layers in front are drawn anew by their
+    `reset_parameters`, from torch's global generator: build the optimizer afterwards. An initialisation of the
+    paper's own is not known to us, and was not verified against its text: each layer keeps its own.
 
     Activations are the rectifiers of torch.nn and their kin (ReLU, LeakyReLU, ELU, GELU, SiLU, …), not Tanh and
     Sigmoid. What cannot change is left as it is and named in a warning: functional activations (`F.relu`), those

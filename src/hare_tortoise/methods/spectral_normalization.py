@@ -32,8 +32,8 @@ class SpectralNormalization(Projection):
     average copies its vectors. Biases, embeddings, normalisations and frozen weights stay.
 
     Load weights before the method is built, or its state after them: the vectors follow small steps, and after a jump
-    they need some steps to catch up. A reset of `HareTortoise` is such a jump, if a small one: in a test the first
-    singular values after it were up to 1.007 times the bound; `iterations=3` follows faster.
+    they need some steps to catch up. A reset of `HareTortoise` is such a jump, if a small one: while an MLP was
+    trained by Adam, singular values were up to 1.05 times the bound in the steps after it, and 1.01 ten steps later.
 
     Averages of a chain are not projected: put this method before them, so that they average projected weights. Their
     singular values are then at most the bound (the norm is convex), and smaller where the weights turned.

@@ -296,4 +296,8 @@ def test_the_stream_of_a_pre_activation_network_is_halved() -> None:
     network: Any = PreActivation()
     fourier(network)
     assert (network.stem.out_channels, network.norms[0].num_features) == (4, 4)
-    assert (network.convs[0].in_channels, network.convs[0].out_channels, network.head.in_features) == (8, 4, 8)
+    assert (network.convs[0].in_channels, network.convs[0].out_channels, network.head.in_features) == (
+        8,
+        4,
+        8,
+    )

@@ -88,5 +88,5 @@ def test_where_there_is_no_gradient_nothing_is_reset() -> None:
     method.after_step()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model.zero_grad()
-    with pytest.raises(RuntimeError, match=r"0 has no gradient, .* before zero_grad\(\)"):
+    with pytest.raises(RuntimeError, match=r"none of 0 has a gradient, .* before zero_grad\(\)"):
         method.after_step()

@@ -116,12 +116,22 @@ class ContinualBackprop(UnitMethod):
 
     def start(self, units: Units, device: torch.device) -> dict[str, Tensor]:
         """Age and utility of each unit of a set, and the running mean of its activation where it is needed."""
-        self._turnovers.setdefault(units.name, self._turnover(units.size, 0))
         weight = named_weights(self.model)[units.incoming[0]]
         running = {"utility": None} if self.utility == "contribution" else {"utility": None, "mean": None}
         dtype = torch.promote_types(weight.dtype, torch.float32)
         zeros = {name: torch.zeros(units.size, dtype=dtype, device=device) for name in running}
         return {"age": torch.zeros(units.size, dtype=torch.int64, device=device)} | zeros
+
+    def _remember(self, groups: Mapping[str, Units]) -> None:
+        """Count from now on what is due among the units that were not there before."""
+        super()._remember(groups)
+        known, steps = self._turnovers, self.steps
+        self._turnovers = {
+            name: known[name]
+            if name in known and known[name].size == units.size
+            else self._turnover(units.size, steps)
+            for name, units in groups.items()
+        }
 
     def _turnover(self, size: int, start: int) -> Turnover:
         return Turnover(size, self.replacement_rate, self.maturity, start=start)
@@ -171,7 +181,8 @@ class ContinualBackprop(UnitMethod):
                     by_column(weights[read.weight], read.repeat) for read in units.outgoing
                 )
                 if seen.mean is not None:
-                    use = use / sum(by_row(weights[weight]) for weight in units.incoming)
+                    rows = torch.stack([by_row(weights[weight]) for weight in units.incoming])
+                    use = per_weight(use, rows.sum(0))
                     self._average(kept["mean"], seen.mean, flag)
                 self._average(kept["utility"], use, flag)
             kept["age"].add_(1 if flag is None else (~flag).to(kept["age"].dtype))
@@ -198,7 +209,10 @@ class ContinualBackprop(UnitMethod):
         """Take up a saved state."""
         super().load_state_dict(state)
         self._steps = StepCount(int(state["steps"]))
-        self._turnovers = {}
+        # Where a state was saved before units were found it tells of none.
+        self._turnovers = {
+            name: self._turnover(units.size, self.steps) for name, units in self.groups.items()
+        }
         for name, saved in state["turnovers"].items():
             self._turnovers[name] = self._turnover(len(state["memory"][name]["age"]), 0)
             self._turnovers[name].load_state_dict(saved)
@@ -240,12 +254,23 @@ def lowest(kept: Mapping[str, Tensor], count: int, maturity: int, decay: float) 
     """
     age, utility = kept["age"], kept["utility"]
     corrected = utility / (1 - decay ** age.to(utility.dtype))
+    # What is not finite would sort behind those that are not mature, which would go in its place.
+    corrected = corrected.nan_to_num(nan=torch.finfo(corrected.dtype).max)
     # Stable, so that of units alike (dead ones are) all processes choose the same.
     order = corrected.masked_fill(age <= maturity, float("inf")).argsort(stable=True)
     chosen = torch.zeros_like(age, dtype=torch.bool).index_fill_(0, order[:count], True)
     for tensor in kept.values():
         tensor.masked_fill_(chosen, 0)
     return chosen
+
+
+def per_weight(use: Tensor, incoming: Tensor) -> Tensor:
+    """Divide the use of units by the sizes of their incoming weights; a unit without any is of no use.
+
+    >>> per_weight(torch.tensor([3.0, 0.0, 1.0]), torch.tensor([2.0, 0.0, 0.0]))
+    tensor([1.5000, 0.0000, 0.0000])
+    """
+    return torch.where(incoming > 0, use / incoming, 0.0)
 
 
 def by_row(weight: Tensor) -> Tensor:

@@ -95,10 +95,12 @@ class ReDo(UnitMethod):
     def act(self, skipped: Tensor | bool | None) -> None:
         """Recycle what is dormant, if it is time."""
         if self._looks.due(skipped):
-            activities = {name: self.activity(name) for name in self.groups}
-            self.reset_units(
-                {name: self.dormant(seen) for name, seen in activities.items() if seen is not None}
-            )
+            self.reset_units({name: self.dormant(seen) for name, seen in self.activities().items()})
+
+    def activities(self) -> dict[str, Tensor]:
+        """How active units were, by set, each of shape (units,), without the sets of which nothing was seen."""
+        found = {name: self.activity(name) for name in self.groups}
+        return {name: seen for name, seen in found.items() if seen is not None}
 
     def activity(self, name: str) -> Tensor | None:
         """How active the units of a set were, shape (units,); None: nothing was seen of them."""

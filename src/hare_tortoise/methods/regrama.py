@@ -86,8 +86,18 @@ class ReGraMa(ReDo):
         """Whether gradients by activations must be watched; those by weights need no watching."""
         return self.gradient == "activations" and super().observing()
 
+    def activities(self) -> dict[str, Tensor]:
+        """How much units could learn, by set, without the sets that the step did not use."""
+        found = super().activities()
+        if not found and self.gradient == "weights":
+            raise RuntimeError(
+                f"none of {', '.join(self.groups)} has a gradient, expected those of the step: let the optimizer call "
+                "the method, or call after_step() before zero_grad()"
+            )
+        return found
+
     def activity(self, name: str) -> Tensor | None:
-        """How much the units of a set could learn, shape (units,)."""
+        """How much the units of a set could learn, shape (units,); None: they have no gradient."""
         if self.gradient == "activations":
             return super().activity(name)
         reshard(self.model)
@@ -95,10 +105,7 @@ class ReGraMa(ReDo):
         gradients = [weights[weight].grad for weight in self.groups[name].incoming]
         found = [whole(gradient) for gradient in gradients if gradient is not None]
         if not found:
-            raise RuntimeError(
-                f"{name} has no gradient, expected that of the step: let the optimizer call the method, or call "
-                "after_step() before zero_grad()"
-            )
+            return None
         return torch.stack([by_rows(gradient) for gradient in found]).sum(0)
 
     def dormant(self, activity: Tensor) -> Tensor:

@@ -66,10 +66,10 @@ def test_fault_seeing_pre_activations_is_seen(monkeypatch: pytest.MonkeyPatch) -
     """The official code's hooks see what comes before functional activations."""
 
     class Before(Taps):
-        def add(self, key: int, value: Tensor) -> None:
+        def see(self, key: int, value: Tensor) -> None:
             name, tap = self._seen[key]
             self._seen[key] = (name, replace(tap, function=None))
-            super().add(key, value)
+            super().see(key, value)
 
     monkeypatch.setattr("hare_tortoise.methods.support.unit_method.Taps", Before)
     with pytest.raises(AssertionError):

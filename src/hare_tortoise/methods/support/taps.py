@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import weakref
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -84,13 +85,16 @@ class Taps:
         self._seen = [(name, tap) for found in places.values() for name, tap in found]
         keys = itertools.count()
         self.sites = [
-            _Site(modules[module], [(next(keys), tap) for _, tap in found])
+            _Site(module, modules[module], [(next(keys), name, tap) for name, tap in found])
             for (module, _), found in places.items()
         ]
+        self.odd: dict[str, str] = {}
+        """Modules that were called another number of times than when the units were found, and what to say of them."""
+        self._forward = _Forward()
         self.sums: dict[int, tuple[list[Tensor], int]] = {}
         self._processes = process_groups(model)
         self._sizes = {name: units.size for name, units in groups.items()}
-        number = next(_NUMBERS)
+        self._number = number = next(_NUMBERS)
         _TAPS[number] = self
         self._handles = []
         for index, ((_, given), site) in enumerate(zip(places, self.sites, strict=True)):
@@ -108,22 +112,63 @@ class Taps:
     def begin(self, on: bool, shifts: Mapping[str, Tensor | float]) -> None:
         """A forward begins, which counts or not; `shifts` are taken from the activations, by name of the set."""
         self.on, self.shifts = on, shifts
+        self._forward = _Forward()
         for site in self.sites:
             site.calls = 0
+
+    def end(self) -> None:
+        """The forward has ended: what was seen of it counts, but where calls of a module cannot be told apart."""
+        self.on = False
+        forward, self._forward = self._forward, _Forward()
+        for site in self.sites:
+            expected = site.taps[0][2].calls
+            # A module that did not run at all was not seen, which is no error.
+            if site.calls not in (0, expected):
+                self.odd[site.name] = f"{site.calls} times, not {expected}"
+                forward.doubtful.update(name for _, name, _ in site.taps)
+        for key, totals, count in forward.seen:
+            if self._seen[key][0] not in forward.doubtful:
+                self._gather(key, totals, count)
 
     def clear(self) -> None:
         """Forget what was added up."""
         self.sums.clear()
 
+    def group_of(self, key: int) -> str:
+        """The set of units that a tap is of."""
+        return self._seen[key][0]
+
+    def see(self, key: int, value: Tensor) -> None:
+        """Take note of a tensor in a forward; `key` is the number of the tap."""
+        if self.observes == "activations":
+            self._forward.seen.append((key, *self._totals(key, value)))
+        elif value.requires_grad:
+            hook = partial(_gradient, self._number, key, self._forward.doubtful)
+            value.register_hook(hook)  # type: ignore[no-untyped-call]
+
     @torch.no_grad()
     def add(self, key: int, value: Tensor) -> None:
-        """Add up a tensor that was seen, or its gradient; `key` is the number of the tap."""
+        """Add up a gradient by a tensor that was seen."""
+        self._gather(key, *self._totals(key, value))
+
+    @torch.no_grad()
+    def _totals(self, key: int, value: Tensor) -> tuple[list[Tensor], int]:
+        """The sums of all statistics over a tensor, and of how many values for each unit."""
         name, tap = self._seen[key]
         value = value if tap.function is None else tap.function(value.detach())
+        dim, size = value.ndim + tap.dim, self._sizes[name]
+        if dim < 0 or value.shape[dim] != size * tap.repeat:
+            raise RuntimeError(
+                f"{tap.module} was expected to show {size} units of {name} in dimension {tap.dim}, {tap.repeat} "
+                f"entries each, got {tuple(value.shape)}: give each layer an activation module of its own; if layers "
+                "have changed, detach() the method and attach() it again"
+            )
         if tap.repeat > 1:
-            value = value.unflatten(tap.dim, (-1, tap.repeat))  # type: ignore[no-untyped-call]
-        totals = [self._total(statistic, name, tap, value) for statistic in self.statistics]
-        count = value.numel() // self._sizes[name]
+            value = value.unflatten(dim, (-1, tap.repeat))  # type: ignore[no-untyped-call]
+        totals = [self._total(statistic, name, tap, dim, value) for statistic in self.statistics]
+        return totals, value.numel() // size
+
+    def _gather(self, key: int, totals: list[Tensor], count: int) -> None:
         if key in self.sums:
             before, counted = self.sums[key]
             totals, count = (
@@ -132,9 +177,9 @@ class Taps:
             )
         self.sums[key] = (totals, count)
 
-    def _total(self, statistic: Statistic, name: str, tap: Tap, value: Tensor) -> Tensor:
+    def _total(self, statistic: Statistic, name: str, tap: Tap, dim: int, value: Tensor) -> Tensor:
         """The sum of a statistic over all dimensions but the units': in one pass, if there is no shift."""
-        dims = [dim for dim in range(value.ndim) if dim != tap.dim]
+        dims = [other for other in range(value.ndim) if other != dim]
         dtype = torch.promote_types(value.dtype, torch.float32)
         shift = self.shifts.get(name)
         if statistic == "fired":
@@ -143,7 +188,7 @@ class Taps:
         plain = tap.nonnegative and shift is None and self.observes == "activations"
         if statistic == "mean" or plain:
             return value.sum(dims, dtype=dtype) if dims else value.to(dtype, copy=True)
-        apart = value if shift is None else value.to(dtype) - _broadcast(shift, tap.dim, value.ndim)
+        apart = value if shift is None else value.to(dtype) - _broadcast(shift, dim, value.ndim)
         magnitude: Tensor = torch.linalg.vector_norm(apart, 1, dims, dtype=dtype)
         return magnitude
 
@@ -189,10 +234,19 @@ def _broadcast(shift: Tensor | float, dim: int, ndim: int) -> Tensor | float:
     return shift.reshape([-1 if place == dim else 1 for place in range(ndim)])
 
 
+@dataclass
+class _Forward:
+    """What was seen in a forward, and the sets of units of which nobody can say that it was of them."""
+
+    seen: list[tuple[int, list[Tensor], int]] = field(default_factory=list)
+    doubtful: set[str] = field(default_factory=set)
+
+
 class _Site:
     """A module that is watched, the calls that it has had in this forward, and what is to be seen there."""
 
-    def __init__(self, module: nn.Module, taps: list[tuple[int, Tap]]) -> None:
+    def __init__(self, name: str, module: nn.Module, taps: list[tuple[int, str, Tap]]) -> None:
+        self.name = name
         self.module = module
         self.taps = taps
         self.calls = 0
@@ -220,18 +274,30 @@ def _see(number: int, index: int, module: nn.Module, values: Mapping[Any, Any]) 
     if site.module is not module:
         return
     call, site.calls = site.calls, site.calls + 1
-    for key, tap in site.taps:
-        if tap.call != call:
-            continue
-        value = values[tap.position]
-        if taps.observes == "activations":
-            taps.add(key, value)
-        elif value.requires_grad:
-            value.register_hook(partial(_gradient, number, key))
+    for key, _, tap in site.taps:
+        if tap.call == call:
+            taps.see(key, _value(values, tap, module))
+
+
+def _value(values: Mapping[Any, Any], tap: Tap, module: nn.Module) -> Tensor:
+    """What a tap is to see; an argument may be given by position one time and by keyword another."""
+    found = values.get(tap.position)
+    if found is None and tap.given:
+        names = list(inspect.signature(module.forward).parameters)
+        if isinstance(tap.position, str):
+            found = values.get(names.index(tap.position)) if tap.position in names else None
+        elif tap.position is not None and tap.position < len(names):
+            found = values.get(names[tap.position])
+    if not isinstance(found, Tensor):
+        raise RuntimeError(
+            f"{tap.module} has no tensor where units were seen before ({tap.position!r} of its "
+            f"{'arguments' if tap.given else 'results'}): call it in the same way each time"
+        )
+    return found
 
 
 @untraced
-def _gradient(number: int, key: int, gradient: Tensor) -> None:
+def _gradient(number: int, key: int, doubtful: set[str], gradient: Tensor) -> None:
     taps = _TAPS.get(number)
-    if taps is not None:
+    if taps is not None and taps.group_of(key) not in doubtful:
         taps.add(key, gradient)

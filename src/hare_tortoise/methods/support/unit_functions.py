@@ -16,7 +16,7 @@ from .unit_types import COMPUTED, EXACT, NORMED, POOLED, Origin
 _OTHER_LAYERS = (
     "conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc bilinear lstm gru rnn_tanh "
     "rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell multi_head_attention_forward "
-    "matmul rmatmul mm bmm addmm baddbmm einsum"
+    "matmul rmatmul mm bmm addmm baddbmm einsum tensordot scaled_dot_product_attention"
 )
 _ACTIVATIONS = (
     "relu relu6 leaky_relu rrelu elu selu celu gelu silu mish softplus sigmoid logsigmoid tanh hardtanh hardswish "
@@ -30,7 +30,9 @@ _SAME = (
     "contiguous clone detach to type type_as float double half bfloat16 cpu cuda requires_grad alias positive"
 )
 _SCALED = (
-    "dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout feature_alpha_dropout neg negative "
+    "dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout feature_alpha_dropout neg negative"
+)
+_POOLINGS = (
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d "
     "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
     "adaptive_max_pool3d interpolate upsample"
@@ -98,6 +100,16 @@ def kept(likeness: int) -> Handler:
         return replace(mark, likeness=max(mark.likeness, likeness), seen=None)
 
     return handler
+
+
+def pooled(tracer: Tracer, call: Call) -> Mark | None:
+    """Pooling or interpolation, which merges the entries of the last dimensions: as many as its name says, or all."""
+    mark = tracer.mark_of(call.first)
+    ndim = len(call.shape)
+    spatial = int(call.name[-2]) if call.name.endswith("d") and call.name[-2].isdigit() else ndim - 2
+    if isinstance(mark, Followed) and mark.dim >= ndim - spatial:
+        return tracer.unknown(call, f"its channels are merged with others by {call.name}")
+    return kept(POOLED)(tracer, call)
 
 
 def shaped(
@@ -184,6 +196,7 @@ def _table() -> dict[str, Handler]:
     add("prelu", prelu)
     add(_SAME, kept(EXACT))
     add(_SCALED, kept(POOLED))
+    add(_POOLINGS, pooled)
     add(_SHAPED, shaped(reshaped, "its channels are merged with others or split by a change of shape"))
     add(
         "permute transpose swapaxes swapdims t T mT H mH movedim moveaxis",

@@ -42,7 +42,8 @@ def _layer(tracer: Tracer, call: Call, dim: int, read: int) -> Mark | None:
     weight, mark = call.get(1, "weight"), tracer.mark_of(call.first)
     name = tracer.name_of(weight)
     if isinstance(mark, Followed) and name is not None:
-        if mark.dim == read and weight.shape[1] == call.first.shape[read] and len(call.marks) == 1:
+        width = tracer.ledger.sizes[mark.node] * mark.repeat
+        if mark.dim == read and weight.shape[1] == width and len(call.marks) == 1:
             tracer.ledger.columns.setdefault(name, []).append((mark.node, mark.repeat))
             if mark.origin is not None:
                 tracer.ledger.origins.append((mark.node, mark.origin))
@@ -80,6 +81,7 @@ def other_layer(tracer: Tracer, call: Call) -> Mark | None:
     for tensor in call.inputs:
         if (name := tracer.name_of(tensor)) is not None:
             tracer.ledger.left_out.setdefault(name.rpartition(".")[0] or name, f"{call.name} is not followed")
+    tracer.ledger.read_by_others(call.marks)
     return tracer.unknown(call)
 
 

@@ -62,6 +62,7 @@ def reasons_of(mark: Mark | int, reason: str) -> dict[int, str]:
 class Ledger:
     """Sets of units and what belongs to them; sets that turn out to be one are united.
 
+    `consumed`: sets that something with weights reads that is not followed.
     `rows`: weight -> set whose units its rows are. `vectors`: parameter or buffer -> set, dimension, entries per
     unit. `columns`: weight -> what each of its calls read: a set (None: something else), entries per unit.
     """
@@ -76,6 +77,7 @@ class Ledger:
     parents: list[int] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
     outputs: set[int] = field(default_factory=set)
+    consumed: set[int] = field(default_factory=set)
     origins: list[tuple[int, Origin]] = field(default_factory=list)
 
     def find(self, node: int) -> int:
@@ -114,6 +116,11 @@ class Ledger:
         for mark in marks:
             for node, why in reasons_of(mark, reason).items():
                 self.reasons.setdefault(node, why)
+
+    def read_by_others(self, marks: Iterable[Mark]) -> None:
+        """Note sets that a layer reads that is not followed: they are inner ones, whatever its result becomes."""
+        for mark in marks:
+            self.consumed.update(reasons_of(mark, ""))
 
     def settle(self) -> None:
         """Unite and block by what was gathered about columns and about weights that are used otherwise."""

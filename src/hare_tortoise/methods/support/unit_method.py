@@ -75,8 +75,11 @@ class UnitMethod(Method):
         self._taps: Taps | None = None
         self._observed: dict[str, Observation] | None = None
         self._forwards: ForwardWatch | None = None
-        self._modules: tuple[int, ...] = ()
-        self._unseen = 0
+        self._modules: tuple[object, ...] = ()
+        self._children: list[tuple[Mapping[str, nn.Module | None], Mapping[str, nn.Module | None]]] = []
+        self._told = ""
+        self._unseen = self._begun = 0
+        self._odd: set[str] = set()
         self._watch()
         if optimizer is not None:
             self.attach(optimizer)
@@ -114,10 +117,11 @@ class UnitMethod(Method):
         """Let the method act on what was seen, and forget that."""
         refuse_while_lent(self.model, "a step")
         self._watch()
+        self._warn_of_odd_calls()
         if self._taps is None or (self.observing() and not self._taps.sums):
             self._count_unseen()
             return
-        self._unseen = 0
+        self._unseen = self._begun = 0
         self._observed = None
         try:
             self.act(skipped)
@@ -128,6 +132,13 @@ class UnitMethod(Method):
     def _count_unseen(self) -> None:
         """Raise a RuntimeError if too many steps in a row had no forward that was watched."""
         self._unseen += 1
+        if self._unseen == _UNSEEN and self._taps is not None and self._begun:
+            modules = sorted({site.name for site in self._taps.sites})
+            raise RuntimeError(
+                f"{type(self).__name__} saw {self._begun} forwards in {_UNSEEN} steps, but in none of them the layers "
+                f"that it watches, as often as when units were found: {', '.join(modules[:_SHOWN])}; if other layers "
+                "are trained now, detach() the method and attach() it again"
+            )
         if self._unseen == _UNSEEN:
             raise RuntimeError(
                 f"{type(self).__name__} saw no forward of {type(self.model).__name__} before {_UNSEEN} steps in a row: "
@@ -151,8 +162,11 @@ class UnitMethod(Method):
         if not masks:
             return
         reshard(self.model)
-        drawn = self._draws.take(self.groups, masks)
         weights = named_weights(self.model)
+        masks = {name: mask for name, mask in masks.items() if _may_change(weights, self.groups[name])}
+        if not masks:
+            return
+        drawn = self._draws.take(self.groups, masks)
         plan = plan_reset(self.groups, masks, drawn)
         write_entries(weights, plan)
         forget_entries(weights, plan, self.optimizers)
@@ -196,17 +210,21 @@ class UnitMethod(Method):
         self._forwards = self._taps = None
 
     def forward_begins(self, args: Any, kwargs: Any) -> None:
-        """Find the units if this is the first forward; watch it, if that is wanted."""
+        """Find the units if this is the first forward, or with new modules; watch it, if that is wanted."""
+        if self._taps is not None and any(now != before for now, before in self._children):
+            self._taps.remove()
+            self._taps = None
         if self._taps is None:
             self._find(args, kwargs)
         if self._taps is not None:
             observing = self.observing()
+            self._begun += observing
             self._taps.begin(observing, self.shifts() if observing else {})
 
     def forward_ends(self) -> None:
         """Stop watching: modules may be called outside of a forward, or once more in the backward pass."""
         if self._taps is not None:
-            self._taps.on = False
+            self._taps.end()
 
     def _find(self, args: Any, kwargs: Any) -> None:
         """Find the units and start to watch them."""
@@ -227,13 +245,29 @@ class UnitMethod(Method):
         first = not self._modules
         if first and self.memory:
             _check_memory(self.memory, groups)
+        self._draws.keep(groups)
         self._remember(groups)
-        if first and told:
+        if listed and listed != self._told:
             warnings.warn(
                 f"{type(self).__name__} leaves alone the units of {listed}", UserWarning, stacklevel=2
             )
-        self._modules = _identities(self.model)
+        self._told, self._modules = listed, _identities(self.model)
+        children = [module._modules for _, module in named_modules(self.model) if module._modules]
+        self._children = [(modules, dict(modules)) for modules in children]
         self._taps = Taps(self.model, self.groups, self.observes, self.statistics)
+
+    def _warn_of_odd_calls(self) -> None:
+        odd = {} if self._taps is None else {k: v for k, v in self._taps.odd.items() if k not in self._odd}
+        if odd:
+            self._odd.update(odd)
+            told = ", ".join(f"{name} ({how})" for name, how in odd.items())
+            warnings.warn(
+                f"{type(self).__name__} does not know which units it sees in modules that a forward calls another "
+                f"number of times than the first one in eval mode: {told}; such forwards are not counted there. Give "
+                "each layer an activation module of its own",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _remember(self, groups: Mapping[str, Units]) -> None:
         """Take up sets of units; what is not remembered of them yet is as at the start."""
@@ -250,7 +284,9 @@ class UnitMethod(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """What is remembered of the units, by name of the set, and the draws that are not used up."""
-        memory = {name: dict(kept) for name, kept in self.memory.items()}
+        memory = {
+            name: {key: value.clone() for key, value in kept.items()} for name, kept in self.memory.items()
+        }
         return super().state_dict() | {"memory": memory, "draws": self._draws.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -277,8 +313,29 @@ class UnitMethod(Method):
             _check_memory(state["memory"], self.groups)
 
 
-def _identities(model: nn.Module) -> tuple[int, ...]:
-    return tuple(id(module) for _, module in named_modules(model))
+def _identities(model: nn.Module) -> tuple[object, ...]:
+    """What changes when modules are replaced, layers grow, or weights are frozen."""
+    weights = named_weights(model).items()
+    shapes = ((name, tuple(tensor.shape), tensor.requires_grad) for name, tensor in weights)
+    return (*(id(module) for _, module in named_modules(model)), *shapes)
+
+
+def _may_change(weights: Mapping[str, Tensor], units: Units) -> bool:
+    """Whether none of the weights of a set of units is frozen by now.
+
+    Raises:
+        RuntimeError: one of them has another shape than when units were found.
+    """
+    rows = [(name, 0, 1) for name in (*units.incoming, *units.biases)]
+    rows += [(entry.name, entry.dim, entry.repeat) for entry in units.per_unit]
+    found = [*rows, *((read.weight, 1, read.repeat) for read in units.outgoing)]
+    for name, dim, repeat in found:
+        if name not in weights or weights[name].shape[dim] != units.size * repeat:
+            raise RuntimeError(
+                f"{name} has changed since the units were found, expected {units.size * repeat} entries in dimension "
+                f"{dim}: detach() the method and attach() it again after layers have grown or were replaced"
+            )
+    return all(weights[name].requires_grad for name, _, _ in found if isinstance(weights[name], nn.Parameter))
 
 
 def _check_memory(memory: Mapping[str, Mapping[str, Tensor]], groups: Mapping[str, Units]) -> None:

@@ -152,6 +152,13 @@ class Draws:
             found |= self._values[name]
         return found
 
+    def keep(self, groups: Mapping[str, Units]) -> None:
+        """Drop the draws of sets of units that are gone or of another size; of others values are drawn again."""
+        self._values = {}
+        for name in [*self._used]:
+            if name not in groups or len(self._used[name]) != groups[name].size:
+                del self._from[name], self._used[name]
+
     def _draw(self, name: str, groups: Mapping[str, Units]) -> None:
         # A network that `fresh` builds has new values for every set of units.
         names = [name] if self.fresh is None else list(groups)
@@ -175,7 +182,7 @@ class Draws:
 
     def state_dict(self) -> dict[str, Any]:
         """From which state of the generator each draw was made, and which of its units are used up."""
-        return {"from": dict(self._from), "used": dict(self._used)}
+        return {"from": dict(self._from), "used": {name: used.clone() for name, used in self._used.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a saved state; draws are made again when they are needed."""

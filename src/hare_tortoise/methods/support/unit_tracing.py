@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -58,12 +60,24 @@ class Tracer(TorchFunctionMode):
         self.kept: dict[str, tuple[Tensor, int]] | None = {} if keep else None
         self._marks: Any = WeakTensorKeyDictionary()
         self._running: list[tuple[str, nn.Module]] = []
-        self._calls: dict[str, int] = {}
+        self.calls: dict[str, int] = {}
+        """How often each module was called."""
+        self.touched: set[str] = set()
+        """The parameters and buffers that were read."""
+        self._known: Any = WeakTensorKeyDictionary()
         self._names: dict[int, tuple[str, Tensor]] = {}
         self._handles: list[Any] = []
 
     def __enter__(self) -> Tracer:
+        # Tensors that are not among these, nor computed in sight, are computed from units, perhaps, and out of sight.
+        for item in gc.get_objects():
+            if issubclass(type(item), Tensor):
+                self._known[item] = True
         for name, module in named_modules(self.network):
+            if isinstance(module, torch.jit.ScriptModule):
+                if not any(name.startswith(f"{scripted}.") for scripted in self.ledger.left_out):
+                    self.ledger.left_out[name] = "is a scripted module, which is not followed"
+                continue
             self._handles.append(
                 module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True)
             )
@@ -83,6 +97,7 @@ class Tracer(TorchFunctionMode):
         kwargs = kwargs or {}
         inputs = list(tensors_in((args, kwargs)))
         shape = tuple(inputs[0].shape) if inputs else ()
+        self._notice(inputs, _name(func))
         marks = [found for tensor in inputs if (found := self.mark_of(tensor)) is not None]
         call = Call(_name(func), func, args, kwargs, shape, marks, inputs)
         call.result = func(*args, **kwargs)
@@ -96,7 +111,28 @@ class Tracer(TorchFunctionMode):
         handler = self.handlers.get(call.name)
         mark = self.unknown(call) if handler is None else handler(self, call)
         for tensor in outputs or call.inputs[:1]:
-            self.mark(tensor, mark)
+            self._known[tensor] = True
+            self.mark(tensor, self._fitting(call, tensor, mark))
+
+    def _fitting(self, call: Call, tensor: Tensor, mark: Mark | None) -> Mark | None:
+        """A mark, unless the dimension of the units has another size than they have: then it is lost."""
+        if not isinstance(mark, Followed) or (
+            mark.dim < tensor.ndim and tensor.shape[mark.dim] == self.ledger.sizes[mark.node] * mark.repeat
+        ):
+            return mark
+        return Lost({mark.node: f"its channels change in number ({call.name})"})
+
+    def _notice(self, inputs: Sequence[Tensor], what: str) -> None:
+        """Note which weights are read; leave alone all sets so far if a tensor comes from out of sight."""
+        for tensor in inputs:
+            if (name := self.name_of(tensor)) is not None:
+                self.touched.add(name)
+            elif tensor not in self._known and not isinstance(tensor, nn.Parameter):
+                self.ledger.block(
+                    range(len(self.ledger.parents)),
+                    f"{what} reads what was computed out of sight (scripted, or not by torch), perhaps from it",
+                )
+                self._known[tensor] = True
 
     def unknown(self, call: Call, why: str | None = None) -> Lost | None:
         """What comes out of a function that is not followed."""
@@ -105,6 +141,8 @@ class Tracer(TorchFunctionMode):
                 self.ledger.used.setdefault(name, call.name)
         if not call.marks:
             return None
+        if any(isinstance(tensor, nn.Parameter) and tensor.ndim > 1 for tensor in call.inputs):
+            self.ledger.read_by_others(call.marks)
         reason = why or f"goes through {call.name}, which is not followed"
         reasons: dict[int, str] = {}
         for mark in call.marks:
@@ -153,22 +191,24 @@ class Tracer(TorchFunctionMode):
 
     def output(self, value: object) -> None:
         """Take note of what the network gave: those units are not inner ones."""
-        for tensor in tensors_in(value):
+        given = list(tensors_in(value))
+        self._notice(given, "the output of the network")
+        for tensor in given:
             mark = self.mark_of(tensor)
             if mark is not None:
                 self.ledger.outputs.update(reasons_of(mark, ""))
                 self.ledger.block([mark], "reaches the output of the network")
 
     def _enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
-        call = self._calls.get(name, 0)
-        self._calls[name] = call + 1
+        call = self.calls.get(name, 0)
+        self.calls[name] = call + 1
         self._running.append((name, module))
         for position, value in (*enumerate(args), *kwargs.items()):
             self._see(value, Tap(name, call, True, position, 0))
 
     def _leave(self, name: str, module: nn.Module, _args: Any, result: Any) -> None:
         self._running.pop()
-        call = self._calls[name] - 1
+        call = self.calls[name] - 1
         if isinstance(result, tuple | list):
             for position, value in enumerate(result):
                 self._see(value, Tap(name, call, False, position, 0))
@@ -179,7 +219,7 @@ class Tracer(TorchFunctionMode):
         mark = self.mark_of(value)
         if not isinstance(mark, Followed) or not isinstance(value, Tensor):
             return
-        tap = replace(tap, dim=mark.dim, repeat=mark.repeat)
+        tap = replace(tap, dim=mark.dim - value.ndim, repeat=mark.repeat)
         if not tap.given:
             self.mark(value, replace(mark, seen=tap))
         if mark.origin is not None:

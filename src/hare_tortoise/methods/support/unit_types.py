@@ -38,8 +38,9 @@ class Tap:
         call: which of its calls in a forward, 0 first.
         given: an argument is meant (by position or keyword), not the result.
         position: of the argument, or in a result that is a tuple; None: the result itself.
-        dim: the dimension of the units, counted from the front.
+        dim: the dimension of the units, counted from the end: -1 is the last.
         repeat: entries of this dimension per unit.
+        calls: how often the module is called in a forward.
         function: what is computed from what is seen there; None: it is the activation itself.
         nonnegative: none of its values is below zero.
     """
@@ -50,6 +51,7 @@ class Tap:
     position: int | str | None
     dim: int
     repeat: int = 1
+    calls: int = 1
     function: Callable[[Tensor], Tensor] | None = None
     nonnegative: bool = False
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,6 @@ from .names import named_modules, named_weights, unwrap
 from .randomness import seeded
 from .sharding import reshard
 from .unit_functions import HANDLERS
-from .unit_marks import Ledger
 from .unit_tracing import Tracer
 from .unit_types import Outgoing, PerUnit, Tap, UnitGraph, Units
 
@@ -50,7 +50,8 @@ def trace_units(model: nn.Module, *args: Any, **kwargs: Any) -> UnitGraph:
     weights = named_weights(model)
     frozen = [name for name, tensor in weights.items() if _is_frozen(tensor)]
     buffers = {name for name, tensor in weights.items() if not isinstance(tensor, nn.Parameter)}
-    return _graph(tracer.ledger, frozen, buffers)
+    graph = _graph(tracer, frozen, buffers)
+    return UnitGraph(graph.groups, {**graph.left_out, **_not_run(tracer)})
 
 
 def activations(model: nn.Module, *args: Any, **kwargs: Any) -> dict[str, tuple[Tensor, int]]:
@@ -111,8 +112,22 @@ def _undisturbed(network: nn.Module) -> Iterator[None]:
                     buffer.copy_(value)
 
 
-def _graph(ledger: Ledger, frozen: list[str], buffers: set[str]) -> UnitGraph:
+def _not_run(tracer: Tracer) -> dict[str, str]:
+    """Layers that the network did not use, and that are trained: what is done elsewhere does not reach them."""
+    names = {id(tensor): name for name, tensor in named_weights(tracer.network).items()}
+    found = {}
+    for name, module in named_modules(tracer.network):
+        if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd) or name in tracer.calls:
+            continue
+        trained = [names.get(id(tensor)) for tensor in module.parameters() if tensor.requires_grad]
+        if trained and not tracer.touched.intersection(trained):
+            found[name] = "did not run in the first forward: its weights are left alone"
+    return found
+
+
+def _graph(tracer: Tracer, frozen: list[str], buffers: set[str]) -> UnitGraph:
     """Gather what belongs to each set of units, and why others are left out."""
+    ledger = tracer.ledger
     ledger.settle()
     rows = ledger.gathered((node, weight) for weight, node in ledger.rows.items())
     vectors = ledger.gathered(
@@ -126,7 +141,8 @@ def _graph(ledger: Ledger, frozen: list[str], buffers: set[str]) -> UnitGraph:
     )
     origins = ledger.gathered(ledger.origins)
     reasons = {ledger.find(node): reason for node, reason in reversed(ledger.reasons.items())}
-    outputs = {ledger.find(node) for node in ledger.outputs}
+    inner = {ledger.find(node) for node in ledger.consumed}
+    outputs = {ledger.find(node) for node in ledger.outputs} - inner
     layers = {weight: layer for layer, weight in reversed(ledger.layers.items())}
     groups, left_out = [], dict(ledger.left_out)
     for root, weights in rows.items():
@@ -143,8 +159,8 @@ def _graph(ledger: Ledger, frozen: list[str], buffers: set[str]) -> UnitGraph:
             biases=tuple(biases),
             per_unit=tuple(vector for vector in vectors.get(root, []) if vector.name not in biases),
             outgoing=tuple(outgoing),
-            taps=_unique(origin.tap for origin in origins.get(root, [])),
-            gradient_taps=_unique(origin.gradient_tap for origin in origins.get(root, [])),
+            taps=_unique((origin.tap for origin in origins.get(root, [])), tracer.calls),
+            gradient_taps=_unique((origin.gradient_tap for origin in origins.get(root, [])), tracer.calls),
         )
         reason = reasons.get(root) or _flaw(units, bool(origins.get(root)), frozen, buffers)
         if reason is None:
@@ -160,8 +176,9 @@ def _is_bias(vector: PerUnit, weights: list[str]) -> bool:
     return name == "bias" and any(weight.rpartition(".")[0] == owner for weight in weights)
 
 
-def _unique(taps: Any) -> tuple[Tap, ...]:
-    return tuple(dict.fromkeys(tap for tap in taps if tap is not None))
+def _unique(taps: Iterable[Tap | None], calls: Mapping[str, int]) -> tuple[Tap, ...]:
+    found = dict.fromkeys(tap for tap in taps if tap is not None)
+    return tuple(replace(tap, calls=calls[tap.module]) for tap in found)
 
 
 def _flaw(units: Units, active: bool, frozen: list[str], buffers: set[str]) -> str | None:

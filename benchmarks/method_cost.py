@@ -25,7 +25,8 @@ from hare_tortoise.lab.spec import Call, parse
 from hare_tortoise.methods import Method
 
 THREADS = 2
-CALLS = 8
+# As many as one round of the method that reads what it has seen every 16 steps.
+CALLS = 16
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,11 @@ OWN_CALLS = (
     Case("redo", ("every", 1000), at_most=0.10),
     Case("regrama", ("every", 1000)),
     Case("continual-backprop(maturity=1)", at_most=0.10),
-    Case("self-normalized-reset", at_most=0.10),
+    Case("self-normalized-reset", ("renew_every", 1000), at_most=0.10),
 )
 WHOLE_STEPS = ("crelu", "fourier", "layer-norm", "aid", "upgd", "ada-upgd", "sam", "trac")
+# Also by whole steps, to check the sum of their calls against.
+CHECKED = ("c-chain", "continual-backprop(maturity=1)", "self-normalized-reset")
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,21 @@ PLACES = (
 QUICK = Place("MLP, batch 8", "mlp(hidden=(16, 16))", (8, 12), arrival=100, chunk=2, limited=True)
 
 
+@dataclass(frozen=True)
+class Step:
+    """A whole training step, and what it trains with."""
+
+    run: Callable[[], None]
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights and of the optimizer's state."""
+        held = tensors_of([self.model.state_dict(), self.optimizer.state_dict()["state"]])
+        return sum(tensor.nbytes for tensor in held.values())
+
+
 class Bench:
     """A network in training, and a plain step of it to compare with."""
 
@@ -134,46 +152,62 @@ class Bench:
             registry.build_network(parse(self.place.network), self.place.shape[1:], 10), transforms
         )
 
-    def whole_step(self, text: str) -> Callable[[], object]:
-        """Give a whole training step with the transform or the optimizer that a text names."""
+    def whole_step(self, text: str) -> Step:
+        """Give a whole training step with the transform, the optimizer or the method that a text names."""
         parts = take_apart(text)
         model = self.network(parts.transforms)
         call = parts.optimizer or Call("adamw")
         optimizer = optimizer_of(call, list(model.parameters()), lr=1e-3, weight_decay=1e-3)
 
+        method = self.method(parts.methods[0], model)
+        method.attach(optimizer)
+
         def gradient() -> Tensor:
             optimizer.zero_grad(set_to_none=True)
-            loss = cross_entropy(model(self.inputs), self.targets)
+            outputs = model(self.inputs)
+            loss = cross_entropy(outputs, self.targets)
+            if method.adds_penalty:
+                loss = loss + method.penalty(self.inputs, outputs, self.targets)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()
 
-        if not part_of(call)[1].closure:
-            return lambda: (gradient(), optimizer.step())
-        return lambda: optimizer.step(gradient)  # type: ignore[arg-type]
+        def run() -> None:
+            if part_of(call)[1].closure:
+                optimizer.step(gradient)  # type: ignore[arg-type]
+            else:
+                gradient()
+                optimizer.step()
+
+        return Step(run, model, optimizer)
 
     def plain(self) -> None:
         """Time a plain step; the median of all of them is what costs are divided by."""
-        self.plain_seconds.append(seconds_of(self.step))
+        self.plain_seconds.append(seconds_of(self.step.run))
+
+    def method(self, call: Call, model: nn.Module) -> Method:
+        """Build a method on a network."""
+        parts = [(call, settings_of(call))]
+        return registry.build_method(
+            parts, model, fresh=self.network, head=lambda: registry.head_of(model), seeds=[0]
+        )
 
     def start(self, text: str) -> tuple[nn.Module, torch.optim.Optimizer, Method]:
-        """Build a method on a copy of the network, and take a first small step."""
+        """Build a method on a copy of the network, and take first small steps."""
         model = copy.deepcopy(self.model)
         (call,) = take_apart(text).methods
-        method = registry.build_method(
-            [(call, settings_of(call))],
-            model,
-            fresh=self.network,
-            head=lambda: registry.head_of(model),
-            seeds=[0],
-        )
+        method = self.method(call, model)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
         method.attach(optimizer)
         for _ in range(3):
-            model(self.inputs[:4]).sum().backward()
+            self.small_pass(model)
             optimizer.step()
             optimizer.zero_grad()
         return model, optimizer, method
+
+    def small_pass(self, model: nn.Module) -> None:
+        """Go forward and backward on a few rows, so that a method has seen something; it is not timed."""
+        cross_entropy(model(self.inputs[:8]), self.targets[:8]).backward()  # type: ignore[no-untyped-call]
 
 
 def seconds_of(call: Callable[[], object]) -> float:
@@ -185,53 +219,53 @@ def seconds_of(call: Callable[[], object]) -> float:
 
 def own_cost(bench: Bench, case: Case) -> tuple[float, float]:
     """Time the calls of a method: seconds per step, and what it holds as a share of the weights' bytes."""
-    model, _, method = bench.start(case.every())
+    model, optimizer, method = bench.start(case.every())
     held = sum(tensor.nbytes for tensor in tensors_of(method.state_dict()).values())
-    cost = 0.0
-    if method.adds_penalty:
-        outputs = model(bench.inputs).detach().requires_grad_()
-
-        def penalty() -> None:
-            value = method.penalty(bench.inputs, outputs, bench.targets)
-            if value.requires_grad:
-                value.backward()  # type: ignore[no-untyped-call]
-
-        cost += median_of(penalty)
+    cost = calls(bench, model, method) if case.interval is None else periodic(bench, case)
     cost += observing(bench, model, method, case)
-    if case.interval is None:
-        cost += median_of(method.after_step)
-    else:
-        cost += periodic(bench, case)
     if case.new_data:
         cost += arriving(bench, method) / bench.place.arrival
+    del optimizer
     return cost, held / bench.weight_bytes
 
 
+def calls(bench: Bench, model: nn.Module, method: Method) -> float:
+    """Time the penalty, with the gradient through it, and `after_step`: the mean over several steps."""
+    outputs = model(bench.inputs).detach().requires_grad_() if method.adds_penalty else None
+
+    def own() -> None:
+        if outputs is not None:
+            value = method.penalty(bench.inputs, outputs, bench.targets)
+            if value.requires_grad:
+                value.backward()  # type: ignore[no-untyped-call]
+        method.after_step()
+
+    seconds = []
+    for _ in range(CALLS + 2):
+        bench.small_pass(model)
+        seconds.append(seconds_of(own))
+    return statistics.mean(seconds[2:])
+
+
 def periodic(bench: Bench, case: Case) -> float:
-    """Time `after_step` of a method with periodic work: idle, and once in its period at work."""
+    """Time a method with periodic work: its calls in between, and what comes on top once in its period."""
     assert case.interval is not None
-    period, seconds = case.interval[1], {}
+    seconds = {}
     for every in (1, 10**9):
         model, optimizer, method = bench.start(case.every(every))
-
-        def at_work(model: nn.Module = model, method: Method = method) -> float:
-            # what it judges by comes from a forward and backward pass before
-            cross_entropy(model(bench.inputs[:8]), bench.targets[:8]).backward()  # type: ignore[no-untyped-call]
-            return seconds_of(method.after_step)
-
-        seconds[every] = statistics.median(at_work() for _ in range(CALLS))
+        seconds[every] = calls(bench, model, method)
         del optimizer
     idle, busy = seconds[10**9], seconds[1]
-    return idle + max(0.0, busy - idle) / period
+    return idle + max(0.0, busy - idle) / case.interval[1]
 
 
 def observing(bench: Bench, model: nn.Module, method: Method, case: Case) -> float:
     """Time what a method's hooks in the forward and backward pass cost, averaged over its period."""
     if not hasattr(method, "observing"):
         return 0.0
-    every = 1
-    if case.interval is not None:
-        every = case.interval[1]
+    # ReDo and ReGraMa look at the pass before a check only, the others at each
+    every = case.interval[1] if case.interval is not None and case.interval[0] == "every" else 1
+    if every > 1:
         model, _, method = bench.start(case.every(1))
     bare = copy.deepcopy(bench.model)
 
@@ -263,12 +297,6 @@ def tensors_of(state: object) -> dict[int, Tensor]:
     return {key: tensor for item in items for key, tensor in tensors_of(item).items()}
 
 
-def median_of(call: Callable[[], object]) -> float:
-    """Time a call several times and give the median, in seconds."""
-    call()
-    return statistics.median(seconds_of(call) for _ in range(CALLS))
-
-
 def measure(quick: bool) -> Outcome:
     """Time every method at every place."""
     torch.set_num_threads(THREADS)
@@ -281,8 +309,9 @@ def measure(quick: bool) -> Outcome:
             "and periodic work divided by its period: a reset of Hare & Tortoise and a check of ReDo and ReGraMa "
             "every 1,000 steps, a full reset every 40,000, an arrival of data every "
             f"{PLACES[0].arrival:,} steps (the ResNet: 5,000 images for 100 epochs) or {PLACES[1].arrival:,} (the "
-            "MLP). Transforms and optimizers: whole steps against plain ones, in turns. Memory: the method's saved "
-            "state, or the parameters or optimizer state that come on top, as a share of the weights."
+            "MLP). Transforms, optimizers, and three methods again: whole steps against plain ones, in turns. "
+            "Memory: the method's saved state, or the parameters and optimizer state that come on top, as a share of the "
+            "weights."
         ),
         rows=rows,
         pivoted=True,
@@ -303,10 +332,15 @@ def at(bench: Bench) -> list[Row]:
             Row(what=f"{name}: {case.text}", value=100 * seconds / plain, unit="%", at_most=limit),
             Row(what=f"memory, {name}: {case.text}", value=held, unit="×"),
         ]
-    for text in WHOLE_STEPS:
-        times = alternate({"it": bench.whole_step(text), "plain": bench.step}, rounds=3, calls=1, warm_up=1)
+    for text in (*WHOLE_STEPS, *CHECKED):
+        step = bench.whole_step(text)
+        times = alternate({"it": step.run, "plain": bench.step.run}, rounds=3, calls=1, warm_up=1)
         ratio = statistics.median(a / b for a, b in zip(times["it"], times["plain"], strict=True))
-        rows.append(Row(what=f"{name}: {text}", value=100 * (ratio - 1), unit="%"))
+        line = f"{text}, by whole steps" if text in CHECKED else text
+        rows.append(Row(what=f"{name}: {line}", value=100 * (ratio - 1), unit="%"))
+        if text in WHOLE_STEPS:
+            held = (step.nbytes - bench.step.nbytes) / bench.weight_bytes
+            rows.append(Row(what=f"memory, {name}: {line}", value=held, unit="×"))
     return rows
 
 

@@ -233,6 +233,25 @@ def test_bounds_that_were_set() -> None:
     assert saturated.tolist() == [0.0, 1.0]
 
 
+class FunctionalReLU6(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.relu6(inputs)
+
+
+@pytest.mark.parametrize(
+    "kind", [nn.ReLU6, lambda: nn.ReLU6(inplace=True), FunctionalReLU6, lambda: nn.Hardtanh(0.0, 6.0)]
+)
+def test_dead_behind_relu6_is_not_saturated(kind: Callable[[], nn.Module]) -> None:
+    model = nn.Sequential(nn.Linear(1, 3), kind(), nn.Linear(3, 1))
+    with torch.no_grad():
+        model.get_parameter("0.weight").zero_()
+        model.get_parameter("0.bias").copy_(torch.tensor([-1.0, 1.0, 50.0]))
+    layer = unit_activity(model, torch.tensor([[1.0], [-1.0]]))["0"]
+    assert layer.saturated is not None
+    assert layer.saturated.tolist() == [0.0, 0.0, 1.0]
+    assert layer.zeros.tolist() == [1.0, 0.0, 0.0]
+
+
 def test_no_bounds_no_saturation() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     with pytest.raises(ValueError, match="no layer has a nonlinearity with bounds"):

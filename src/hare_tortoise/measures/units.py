@@ -238,7 +238,8 @@ def saturated_units(layers: Activity | Mapping[str, Activity]) -> Tensor:
     """The share of units that lie within 0.01 of a bound of their nonlinearity for all inputs, at all positions.
 
     That is `|h| > 0.99` for tanh, `h < 0.01` or `h > 0.99` for sigmoid: next to no gradient for any input. (Some code
-    gives the share of saturated activations instead: the mean of `Activity.saturated`.)
+    gives the share of saturated activations instead: the mean of `Activity.saturated`.) Of ReLU6, and of a hardtanh
+    from 0, the upper bound alone counts: at the lower one a unit is dead, not saturated.
 
     Args:
         layers: what `activity` gives with `bounds`, or `unit_activity`; layers without bounds are left out.
@@ -247,7 +248,7 @@ def saturated_units(layers: Activity | Mapping[str, Activity]) -> Tensor:
         A scalar in [0, 1]; NaN if an activation is.
 
     Raises:
-        ValueError: no layer has a nonlinearity with bounds (tanh, sigmoid, hardtanh, hardsigmoid, softsign).
+        ValueError: no layer has a nonlinearity with bounds (tanh, sigmoid, hardtanh, hardsigmoid, softsign, relu6).
 
     Example:
         >>> saturated_units(activity(torch.tanh(torch.tensor([[0.1, 5.0], [9.0, -5.0]])), bounds=(-1, 1))).item()
@@ -257,8 +258,8 @@ def saturated_units(layers: Activity | Mapping[str, Activity]) -> Tensor:
     bounded = {name: layer for name, layer in given.items() if layer.saturated is not None}
     if not bounded:
         raise ValueError(
-            "no layer has a nonlinearity with bounds (tanh, sigmoid, hardtanh, hardsigmoid, softsign), so that none "
-            "can saturate: leave this measure out"
+            "no layer has a nonlinearity with bounds (tanh, sigmoid, hardtanh, hardsigmoid, softsign, relu6), so that "
+            "none can saturate: leave this measure out"
         )
     return _share(bounded, lambda layer: _judged(layer.saturated, lambda share: share == 1))
 
@@ -307,6 +308,7 @@ class _Bounded(TorchFunctionMode):
         "softsign": (-1.0, 1.0),
         "sigmoid": (0.0, 1.0),
         "hardsigmoid": (0.0, 1.0),
+        "relu6": (-math.inf, 6.0),
     }
 
     def __init__(self) -> None:
@@ -322,7 +324,9 @@ class _Bounded(TorchFunctionMode):
             self.seen.append((result, self._BOUNDS[name]))
         elif name == "hardtanh":
             given = dict(zip(("input", "min_val", "max_val"), args, strict=False)) | (kwargs or {})
-            self.seen.append((result, (given.get("min_val", -1.0), given.get("max_val", 1.0))))
+            low, high = given.get("min_val", -1.0), given.get("max_val", 1.0)
+            # ReLU6 is a hardtanh from 0: what is zero there is dead, as behind a ReLU, and counted as that.
+            self.seen.append((result, (low if low else -math.inf, high)))
         return result
 
     def of(self, h: Tensor) -> Bounds | None:

@@ -245,6 +245,20 @@ def test_a_budget_that_is_too_small_is_told() -> None:
         hessian_eigenvalues(in_training(), X, Y, k=6, max_products=8)
 
 
+def test_a_bound_that_is_known_is_told_and_holds() -> None:
+    model = in_training()
+    with pytest.warns(
+        UserWarning, match=r"top 1 eigenvalues .* errors of up to 7\.\de-02 of the largest"
+    ) as told:
+        (found,) = hessian_eigenvalues(model, X, Y, max_products=5).tolist()
+    assert told[0].filename == __file__
+    bound = float(str(told[0].message).split("up to ")[1].split()[0])
+    assert (spectrum(model) - found).abs().min() <= 1.01 * bound * abs(found)
+    values, error = curvature.bounded_eigenvalues(model, X, Y, k=1, loss=cross_entropy, max_products=5)
+    assert values.tolist() == [found]
+    assert error == pytest.approx(bound, rel=0.1)
+
+
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hessian_eigenthings", None)
     for measure in (hessian_eigenvalues, hessian_trace):

@@ -61,6 +61,14 @@ def test_what_is_overwritten_afterwards_was_seen_before() -> None:
     torch.testing.assert_close(features(model, inputs), model.body(inputs).detach(), rtol=0, atol=0)
 
 
+def test_hooks_of_the_user_come_first() -> None:
+    """What they make of the input is what the layer is given."""
+    model, inputs = Backwards(), torch.randn(5, 3)
+    expected = 2 * features(model, inputs)
+    model.head.register_forward_pre_hook(lambda _module, given: (2 * given[0],))
+    torch.testing.assert_close(features(model, inputs), expected, rtol=0, atol=0)
+
+
 def test_compiled_and_wrapped() -> None:
     model, inputs = Backwards(), torch.randn(5, 3)
     expected = features(model, inputs)

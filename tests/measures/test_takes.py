@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -10,9 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hare_tortoise.measures import Context, takes, undisturbed
+from hare_tortoise.measures import Context, Probe, takes, undisturbed
 from hare_tortoise.measures.churn import churn, decision_churn
-from hare_tortoise.measures.curvature import hessian_eigenvalues, hessian_rank, hessian_trace
+from hare_tortoise.measures.curvature import (
+    hessian_effective_rank,
+    hessian_eigenvalues,
+    hessian_rank,
+    hessian_trace,
+)
 from hare_tortoise.measures.gradients import (
     fresh_gradients,
     gradient_alignment,
@@ -22,6 +27,7 @@ from hare_tortoise.measures.gradients import (
     zero_gradient_ratio,
 )
 from hare_tortoise.measures.ntk import ntk_rank
+from hare_tortoise.methods import HareTortoise
 from hare_tortoise.testing import TiedNetwork, batch
 from tests.measures.untouched import untouched
 
@@ -58,8 +64,23 @@ def test_each_is_what_its_function_gives() -> None:
     assert taken(takes.take_hessian_eigenvalue, context)[""] == float(hessian_eigenvalues(model, X, Y))
     assert taken(takes.take_hessian_trace, context)[""] == float(hessian_trace(model, X, Y))
     rank = taken(takes.take_hessian_rank, context)
-    assert rank[""] == float(hessian_rank(hessian_eigenvalues(model, X, Y, k=50)))
-    assert 1 < rank["effective"] < 50
+    values = hessian_eigenvalues(model, X, Y, k=50)
+    assert rank == {
+        "": float(hessian_effective_rank(values)),
+        "srank": float(hessian_rank(values)),
+        "error": 0.0,
+    }
+    assert 1 < rank[""] < rank["srank"] < 50
+
+
+def test_curvature_that_is_not_known_is_recorded_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    context = Context(model=model, batches=BATCHES)
+    monkeypatch.setattr(takes, "PRODUCTS", 60)
+    assert taken(takes.take_hessian_rank, context)["error"] == math.inf
+    monkeypatch.setattr(takes, "PRODUCTS", 5)
+    monkeypatch.setattr(takes, "EIGENVALUES", 1)
+    assert 1e-3 < taken(takes.take_hessian_rank, context)["error"] < 1
 
 
 def test_the_loss_of_the_probe_is_used() -> None:
@@ -101,8 +122,10 @@ def test_the_tortoise_is_measured_as_the_network_that_is_trained() -> None:
     """It is kept without gradients, and is so again afterwards."""
     model = network()
     model.get_parameter("head.bias").requires_grad_(False)
-    tortoise = copy.deepcopy(model).requires_grad_(False)
-    context = Context(model=tortoise, trained=model, deployed=tortoise, batches=BATCHES)
-    with untouched(tortoise):
-        for take in (takes.take_gradient_norm, takes.take_ntk_rank, takes.take_hessian_rank):
-            assert taken(take, context) == taken(take, Context(model=model, batches=BATCHES))
+    method = HareTortoise(model, decay=0.5, reset_every=None)
+    names = ["gradient-norm", "ntk-rank", "hessian-rank", "trainability"]
+    own = Probe(model, (X, Y), measures=names).take()
+    assert own["gradient-norm"] > 0
+    with untouched(method.deployed):
+        found = Probe(model, (X, Y), measures=names, method=method, of="deployed").take()
+    assert found == pytest.approx(own)

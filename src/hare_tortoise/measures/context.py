@@ -24,7 +24,7 @@ class Context:
     It is used inside `undisturbed(model)`.
 
     Args:
-        model: the network that is measured, without wrappers.
+        model: the network that is measured, without wrappers; what is trained of it requires a gradient.
         batches: pairs of inputs and targets on its device, at least one.
         loss: of outputs and targets, a scalar.
         trained: the network that is trained; None: it is `model`.

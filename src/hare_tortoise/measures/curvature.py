@@ -76,7 +76,27 @@ def hessian_eigenvalues(
     """
     _check_top(which, tolerance)
     with _hessian(model, inputs, targets, loss) as (library, operator):
-        return _top(library, operator, k, which, tolerance, max_products, seed)
+        values, error = _top(library, operator, k, which, tolerance, max_products, seed)
+    if error > tolerance:
+        warnings.warn(
+            f"with {max_products} products the top {k} eigenvalues of the Hessian have errors of up to {error:.1e} of "
+            f"the largest (inf: some were not found), expected {tolerance}: raise max_products or tolerance, or ask "
+            "for fewer",
+            stacklevel=2,
+        )
+    return values
+
+
+def bounded_eigenvalues(
+    model: nn.Module, inputs: Tensor, targets: Tensor, *, k: int, loss: Loss, max_products: int
+) -> tuple[Tensor, float]:
+    """The top `k` by magnitude as `hessian_eigenvalues` has them, with the bound of their errors and no warning.
+
+    Returns:
+        Shape (k,), and the bound relative to the largest magnitude; infinite where some may have been missed.
+    """
+    with _hessian(model, inputs, targets, loss) as (library, operator):
+        return _top(library, operator, k, "magnitude", 1e-3, max_products, 0)
 
 
 def hessian_trace(
@@ -190,7 +210,7 @@ def _check_top(which: str, tolerance: float) -> None:
 
 def _top(
     library: ModuleType, operator: Any, k: int, which: Which, tolerance: float, budget: int, seed: int
-) -> Tensor:
+) -> tuple[Tensor, float]:
     if not 1 <= k <= operator.size:
         raise ValueError(
             f"k is {k}, expected from 1 to the {operator.size} parameters that require a gradient"
@@ -200,18 +220,10 @@ def _top(
     by_magnitude = which == "magnitude"
     if operator.size <= budget:
         exact: Tensor = torch.linalg.eigvalsh(_dense(operator))
-        return exact[(exact.abs() if by_magnitude else exact).argsort(descending=True)[:k]]
-    values, error = largest(
+        return exact[(exact.abs() if by_magnitude else exact).argsort(descending=True)[:k]], 0.0
+    return largest(
         library, operator, k, by_magnitude=by_magnitude, tolerance=tolerance, budget=budget, seed=seed
     )
-    if error > tolerance:
-        warnings.warn(
-            f"with {budget} products the top {k} eigenvalues of the Hessian have errors of up to {error:.1e} of the "
-            f"largest (inf: some were not found), expected {tolerance}: raise max_products or tolerance, or ask for "
-            "fewer",
-            stacklevel=3,
-        )
-    return values
 
 
 def _spectrum(eigenvalues: Tensor) -> Tensor:

@@ -38,7 +38,9 @@ class Probe:
             probe.
         data: inputs and targets, or an iterable of such pairs that gives the same ones in the same order each time
             (it is read twice at once, and again at each `take`); moved to the model's device. A few hundred samples
-            to a few thousand: all of them, and their activations in parts of 256 (or as they come), are in memory.
+            to a few thousand, all in memory. Measures of units and features run them in parts of 256 (or as they come);
+            those of gradients, curvature and trainability in one forward with a graph (of at most 512 for the latter
+            two), in memory as a training step on so many would be.
         measures: names of `MEASURES`, or a mapping of names to `Measure`, for measures of your own.
         every: optimizer steps from one taking to the next, at least 1; None: only `take()` takes them.
         optimizer: the optimizer(s) of which the last one's step is counted; without, call `step()` after each step. A
@@ -279,7 +281,7 @@ def _check_method(
 
 
 def _require_gradients_alike(trained: nn.Module, deployed: nn.Module) -> None:
-    # The tortoise requires no gradients; some measures take them.
+    # The tortoise is kept without gradients; some measures take them. The block it is called in puts that back.
     own = named_weights(deployed)
     for name, tensor in named_weights(trained).items():
         if isinstance(tensor, nn.Parameter):

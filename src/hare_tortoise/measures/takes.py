@@ -6,13 +6,17 @@ What costs many passes is taken of fewer samples, spread evenly over those of th
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-
-from hare_tortoise.methods.support.names import named_weights
+from torch import Tensor
 
 from .churn import churn, decision_churn
 from .context import Context
-from .curvature import hessian_effective_rank, hessian_eigenvalues, hessian_rank, hessian_trace
+from .curvature import (
+    bounded_eigenvalues,
+    hessian_effective_rank,
+    hessian_eigenvalues,
+    hessian_rank,
+    hessian_trace,
+)
 from .derivatives import parameters
 from .gradients import (
     fresh_gradients,
@@ -25,7 +29,7 @@ from .gradients import (
 )
 from .ntk import ntk_rank
 
-PAIRS, KERNEL, CURVATURE, EIGENVALUES = 64, 32, 512, 50
+PAIRS, KERNEL, CURVATURE, EIGENVALUES, PRODUCTS = 64, 32, 512, 50, 400
 
 
 def take_gradient_norm(context: Context) -> dict[str, float]:
@@ -46,33 +50,38 @@ def take_zero_gradient_ratio(context: Context) -> float:
 def take_gradient_covariance(context: Context) -> dict[str, float]:
     """The mean cosine of the gradients of pairs of at most 64 samples; the share of negative ones as "conflict"."""
     inputs, targets = _spread(context, PAIRS)
-    covariance = gradient_covariance(_differentiable(context), inputs, targets, loss=context.loss)
+    covariance = gradient_covariance(context.model, inputs, targets, loss=context.loss)
     return {"": float(gradient_alignment(covariance)), "conflict": float(gradient_conflict(covariance))}
 
 
 def take_ntk_rank(context: Context) -> float:
     """The rank of the empirical tangent kernel of at most 32 samples."""
-    return float(ntk_rank(_differentiable(context), _spread(context, KERNEL)[0]))
+    return float(ntk_rank(context.model, _spread(context, KERNEL)[0]))
 
 
 def take_hessian_eigenvalue(context: Context) -> float:
     """The eigenvalue of the Hessian of at most 512 samples that is largest in magnitude, with its sign."""
-    return float(
-        hessian_eigenvalues(_differentiable(context), *_spread(context, CURVATURE), loss=context.loss)
-    )
+    return float(hessian_eigenvalues(context.model, *_spread(context, CURVATURE), loss=context.loss))
 
 
 def take_hessian_trace(context: Context) -> float:
     """The trace of the Hessian of at most 512 samples."""
-    return float(hessian_trace(_differentiable(context), *_spread(context, CURVATURE), loss=context.loss))
+    return float(hessian_trace(context.model, *_spread(context, CURVATURE), loss=context.loss))
 
 
 def take_hessian_rank(context: Context) -> dict[str, float]:
-    """The srank of the top 50 singular values of the Hessian of at most 512 samples; their effective rank beside."""
-    model = _differentiable(context)
-    k = min(EIGENVALUES, sum(weight.numel() for weight in parameters(model).values()))
-    values = hessian_eigenvalues(model, *_spread(context, CURVATURE), k=k, loss=context.loss)
-    return {"": float(hessian_rank(values)), "effective": float(hessian_effective_rank(values))}
+    """The effective rank of the top 50 singular values of the Hessian of at most 512 samples.
+
+    Their srank, which 50 are soon too few for, is beside it as "srank"; as "error" the bound of the errors of the
+    eigenvalues, relative to the largest, infinite where some may have been missed.
+    """
+    k = min(EIGENVALUES, sum(weight.numel() for weight in parameters(context.model).values()))
+    inputs, targets = _spread(context, CURVATURE)
+    values, error = bounded_eigenvalues(
+        context.model, inputs, targets, k=k, loss=context.loss, max_products=PRODUCTS
+    )
+    rank, srank = float(hessian_effective_rank(values)), float(hessian_rank(values))
+    return {"": rank, "srank": srank, "error": error}
 
 
 def take_churn(context: Context) -> dict[str, float]:
@@ -88,18 +97,7 @@ def take_churn(context: Context) -> dict[str, float]:
 
 
 def _gradients(context: Context) -> dict[str, Tensor]:
-    return fresh_gradients(_differentiable(context), context.inputs, context.targets, loss=context.loss)
-
-
-def _differentiable(context: Context) -> nn.Module:
-    """The network that is measured, in which the parameters that are trained require a gradient."""
-    if context.trained is not None and context.trained is not context.model:
-        trained = named_weights(context.trained)
-        for name, weight in named_weights(context.model).items():
-            # The tortoise is kept without gradients; a Probe puts that back.
-            if isinstance(weight, nn.Parameter) and name in trained:
-                weight.requires_grad_(trained[name].requires_grad)
-    return context.model
+    return fresh_gradients(context.model, context.inputs, context.targets, loss=context.loss)
 
 
 def _spread(context: Context, most: int) -> tuple[Tensor, Tensor]:

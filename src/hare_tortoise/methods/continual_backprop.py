@@ -47,6 +47,7 @@ class ContinualBackprop(UnitMethod):
     papers have sums, which ranks alike. It is written to add the mean output of a replaced unit to the next
     bias, but has set that mean to zero by then; here, as in its later files, the bias stays. Where several layers read
     or make a unit (residual connections) the sums go over all of them; of a flattened channel, over all its positions.
+    A unit all of whose incoming weights are zero has the adaptable contribution zero.
 
     Args:
         model: any network of linear and convolutional layers; those that cannot be paired are named in a warning.

@@ -61,6 +61,21 @@ def test_calls_that_cannot_be_told_apart_do_not_count(kind: str) -> None:
     assert any("aux (did not run in the first forward" in message for message in told)
 
 
+def test_another_size_in_another_branch_does_not_count() -> None:
+    class Wider(Shared):
+        def forward(self, inputs: Tensor) -> Tensor:
+            extra = self.act(torch.cat([inputs, inputs], 1)).sum() if self.training else 0.0
+            result: Tensor = self.out(self.act(self.a(inputs))) + extra
+            return result
+
+    model = Wider()
+    method = ReDo(model, every=1)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        step(method, model)
+    assert any("act (2 times, not 1)" in str(warning.message) for warning in warned)
+
+
 def test_inputs_of_any_rank_are_averaged_alike() -> None:
     model = network()
     method = ReDo(model, every=1)
@@ -254,8 +269,11 @@ def test_a_forward_that_fails_does_not_leave_the_watch_on() -> None:
     step(method, model)
     with pytest.raises(RuntimeError):
         model(torch.randn(3, 5))
+    taps = method._taps
+    assert taps is not None
+    assert not taps.on
     model[1](torch.randn(3, 8))
-    assert not method._taps.sums  # type: ignore[union-attr]
+    assert not taps.sums
 
 
 def test_gradients_of_all_incoming_weights_count() -> None:

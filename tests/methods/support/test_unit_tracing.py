@@ -44,6 +44,8 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], int, str]] = {
     "slice": (lambda h: h[:, :4], 4, "indexing"),
     "pad": (lambda h: F.pad(h, (1, 1)), 10, "padded"),
     "numpy": (lambda h: torch.from_numpy(h.detach().numpy()), 8, "out of sight"),
+    "array": (lambda h: torch.as_tensor(h.detach().numpy()), 8, "out of sight"),
+    "list": (lambda h: torch.tensor(h.tolist()), 8, "list of numbers"),
     "script": (scripted, 8, "out of sight"),
     "rows": (lambda h: torch.stack([row * 2 for row in h]), 8, "unbind|out of sight"),
 }
@@ -87,6 +89,35 @@ def test_groups_and_norms_along_other_dimensions_are_refused(
     graph = trace_units(Moved(), torch.randn(2, 6 if last.in_channels == 6 else 4, 5, 3))
     assert graph.groups == ()
     assert "first" in graph.left_out
+
+
+@pytest.mark.parametrize("width", [8, 16])
+def test_a_convolution_in_groups_of_several_channels_is_refused(width: int) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 1),
+        nn.ReLU(),
+        nn.Conv2d(8, width, 1, groups=4),
+        nn.ReLU(),
+        nn.Conv2d(width, 2, 1),
+    )
+    graph = trace_units(network, torch.randn(2, 3, 4, 4))
+    assert [units.name for units in graph.groups] == ["2"]
+    assert graph.left_out == {"0": "is read by a convolution in groups"}
+
+
+def test_sums_along_different_dimensions_are_refused() -> None:
+    class Crossed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            result: Tensor = self.c(self.a(inputs).relu() + self.b(inputs).relu().transpose(1, 2))
+            return result
+
+    graph = trace_units(Crossed(), torch.randn(2, 4, 3))
+    assert graph.groups == ()
+    assert graph.left_out.keys() == {"a", "b"}
 
 
 def test_a_batch_norm_over_positions_is_refused() -> None:

@@ -126,8 +126,11 @@ class Taps:
             if site.calls not in (0, expected):
                 self.odd[site.name] = f"{site.calls} times, not {expected}"
                 forward.doubtful.update(name for _, name, _ in site.taps)
+        for key, shape in forward.misfits:
+            if self.group_of(key) not in forward.doubtful:
+                self._refuse(key, shape)
         for key, totals, count in forward.seen:
-            if self._seen[key][0] not in forward.doubtful:
+            if self.group_of(key) not in forward.doubtful:
                 self._gather(key, totals, count)
 
     def clear(self) -> None:
@@ -140,7 +143,11 @@ class Taps:
 
     def see(self, key: int, value: Tensor) -> None:
         """Take note of a tensor in a forward; `key` is the number of the tap."""
-        if self.observes == "activations":
+        name, tap = self._seen[key]
+        if value.ndim + tap.dim < 0 or value.shape[tap.dim] != self._sizes[name] * tap.repeat:
+            # An error only if it turns out that the module was called as often as it should be.
+            self._forward.misfits.append((key, tuple(value.shape)))
+        elif self.observes == "activations":
             self._forward.seen.append((key, *self._totals(key, value)))
         elif value.requires_grad:
             hook = partial(_gradient, self._number, key, self._forward.doubtful)
@@ -157,16 +164,18 @@ class Taps:
         name, tap = self._seen[key]
         value = value if tap.function is None else tap.function(value.detach())
         dim, size = value.ndim + tap.dim, self._sizes[name]
-        if dim < 0 or value.shape[dim] != size * tap.repeat:
-            raise RuntimeError(
-                f"{tap.module} was expected to show {size} units of {name} in dimension {tap.dim}, {tap.repeat} "
-                f"entries each, got {tuple(value.shape)}: give each layer an activation module of its own; if layers "
-                "have changed, detach() the method and attach() it again"
-            )
         if tap.repeat > 1:
             value = value.unflatten(dim, (-1, tap.repeat))  # type: ignore[no-untyped-call]
         totals = [self._total(statistic, name, tap, dim, value) for statistic in self.statistics]
         return totals, value.numel() // size
+
+    def _refuse(self, key: int, shape: tuple[int, ...]) -> None:
+        name, tap = self._seen[key]
+        raise RuntimeError(
+            f"{tap.module} was expected to show {self._sizes[name]} units of {name} in dimension {tap.dim}, "
+            f"{tap.repeat} entries each, got {shape}: give each layer an activation module of its own; if layers "
+            "have changed, detach() the method and attach() it again"
+        )
 
     def _gather(self, key: int, totals: list[Tensor], count: int) -> None:
         if key in self.sums:
@@ -239,6 +248,7 @@ class _Forward:
     """What was seen in a forward, and the sets of units of which nobody can say that it was of them."""
 
     seen: list[tuple[int, list[Tensor], int]] = field(default_factory=list)
+    misfits: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
     doubtful: set[str] = field(default_factory=set)
 
 

@@ -33,10 +33,11 @@ class UnitMethod(Method):
     """A method that watches the hidden units of a network and resets some of them.
 
     The units are found at the first forward in training mode, by running the network once more on its inputs
-    (`trace_units`). From then on forwards in training mode with gradients are watched, on this very model; a
-    compiled network breaks its graph there, so that `fullgraph=True` is not possible. A step in whose forwards
-    nothing was seen, although the method was observing, does not count; ten in a row are an error. A subclass says
-    in `observes` and `statistics` what it needs to see, and overrides `act`.
+    (`trace_units`), and again when modules have been replaced; weights that are frozen later are left alone. From then
+    on forwards in training mode with gradients are watched, on this very model; a compiled network breaks its graph
+    there, so that `fullgraph=True` is not possible. A step in whose forwards nothing was seen, although the method was
+    observing, does not count; ten in a row are an error. A subclass says in `observes` and `statistics` what it needs
+    to see, and overrides `act`.
 
     Args:
         model: any network of linear and convolutional layers.

@@ -106,12 +106,17 @@ class Tracer(TorchFunctionMode):
 
     def _follow(self, call: Call) -> None:
         outputs = list(tensors_in(call.result))
+        if call.name == "tolist":
+            self.ledger.block(call.marks, "is made a list of numbers")
         if not outputs and call.name != "setitem":
             return
         handler = self.handlers.get(call.name)
         mark = self.unknown(call) if handler is None else handler(self, call)
+        # Arrays come from out of sight, perhaps from units.
+        foreign = not call.inputs and any(hasattr(value, "__array_interface__") for value in call.args)
         for tensor in outputs or call.inputs[:1]:
-            self._known[tensor] = True
+            if not foreign:
+                self._known[tensor] = True
             self.mark(tensor, self._fitting(call, tensor, mark))
 
     def _fitting(self, call: Call, tensor: Tensor, mark: Mark | None) -> Mark | None:

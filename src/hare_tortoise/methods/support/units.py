@@ -38,7 +38,8 @@ def trace_units(model: nn.Module, *args: Any, **kwargs: Any) -> UnitGraph:
         **kwargs: further inputs.
 
     Returns:
-        The sets of units, and by layer why others are left out (concatenation, attention, shared weights …).
+        The sets of units, and by layer why others are left out (concatenation, attention, shared weights …), those
+        that did not run among them.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))

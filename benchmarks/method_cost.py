@@ -27,6 +27,8 @@ from hare_tortoise.methods import Method
 THREADS = 2
 # As many as one round of the method that reads what it has seen every 16 steps.
 CALLS = 16
+# Penalties do the same at each step.
+PENALTIES = 3
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,7 @@ def calls(bench: Bench, model: nn.Module, method: Method) -> float:
         method.after_step()
 
     seconds = []
-    for _ in range(CALLS + 2):
+    for _ in range(2 + (CALLS if outputs is None else PENALTIES)):
         bench.small_pass(model)
         seconds.append(seconds_of(own))
     return statistics.mean(seconds[2:])
@@ -273,7 +275,7 @@ def observing(bench: Bench, model: nn.Module, method: Method, case: Case) -> flo
         cross_entropy(network(bench.inputs), bench.targets).backward()  # type: ignore[no-untyped-call]
 
     times = alternate(
-        {"watched": partial(passes, model), "bare": partial(passes, bare)}, rounds=3, calls=1, warm_up=1
+        {"watched": partial(passes, model), "bare": partial(passes, bare)}, rounds=4, calls=1, warm_up=1
     )
     pairs = zip(times["watched"], times["bare"], strict=True)
     return max(0.0, statistics.median(watched - alone for watched, alone in pairs)) / every
@@ -310,8 +312,8 @@ def measure(quick: bool) -> Outcome:
             "every 1,000 steps, a full reset every 40,000, an arrival of data every "
             f"{PLACES[0].arrival:,} steps (the ResNet: 5,000 images for 100 epochs) or {PLACES[1].arrival:,} (the "
             "MLP). Transforms, optimizers, and three methods again: whole steps against plain ones, in turns. "
-            "Memory: the method's saved state, or the parameters and optimizer state that come on top, as a share of the "
-            "weights."
+            "Memory: the method's saved state, or the parameters and optimizer state that come on top, as a share of "
+            "the weights."
         ),
         rows=rows,
         pivoted=True,
@@ -334,7 +336,7 @@ def at(bench: Bench) -> list[Row]:
         ]
     for text in (*WHOLE_STEPS, *CHECKED):
         step = bench.whole_step(text)
-        times = alternate({"it": step.run, "plain": bench.step.run}, rounds=3, calls=1, warm_up=1)
+        times = alternate({"it": step.run, "plain": bench.step.run}, rounds=2, calls=1, warm_up=1)
         ratio = statistics.median(a / b for a, b in zip(times["it"], times["plain"], strict=True))
         line = f"{text}, by whole steps" if text in CHECKED else text
         rows.append(Row(what=f"{name}: {line}", value=100 * (ratio - 1), unit="%"))

@@ -261,6 +261,18 @@ def check_detach(build: Build) -> None:
     _require_equal(state, run.method.state_dict(), "the state of a detached method after a step")
 
 
+def check_skipped_step(build: Build) -> None:
+    """A step that the gradient scaler skipped moves nothing; where the host knows of it, it is no step at all."""
+    for skipped in (True, torch.tensor(1.0)):
+        run = Run.start(build).train(last=4)
+        before = run.weights()
+        run.method.after_step(skipped)
+        _require_equal(before, run.weights(), "weights after a step that was skipped")
+        if skipped is True:  # what only the device knows may have cost a draw
+            whole = Run.start(build).train()
+            _require_equal(whole.weights(), run.train(first=4).weights(), "trained on after a skipped step")
+
+
 def check_compile(build: Build) -> None:
     """Built on a compiled model, the method does what it does on the model itself."""
 
@@ -283,6 +295,7 @@ CHECKS: dict[str, Callable[[Build], None]] = {
     "accumulation": check_accumulation,
     "penalty": check_penalty,
     "detach": check_detach,
+    "skipped step": check_skipped_step,
     "compile": check_compile,
 }
 

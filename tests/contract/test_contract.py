@@ -234,9 +234,19 @@ class Unties(Method):
                 module.weight = nn.Parameter(module.weight.detach().clone())
 
 
+class IgnoresSkips(Method):
+    """Acts on steps that were not taken."""
+
+    @torch.no_grad()
+    def after_step(self, skipped: Tensor | bool | None = None) -> None:
+        for parameter in self.model.parameters():
+            parameter.mul_(0.99)
+
+
 @pytest.mark.parametrize(
     ("check", "build"),
     [
+        ("skipped step", IgnoresSkips),
         ("resume", lambda m, o: KeepsNothing(m, o, decay=0.9, reset_every=2)),
         ("global random states", DrawsGlobally),
         ("dtypes and shapes", Replaces),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 import os
 import resource
@@ -20,13 +19,10 @@ import torch
 
 from hare_tortoise.lab import files
 from hare_tortoise.lab.archive import archive
-from hare_tortoise.lab.building import build
 from hare_tortoise.lab.code import code_digest
 from hare_tortoise.lab.executor import Inline
 from hare_tortoise.lab.run import report_runs, run_recipes
-from hare_tortoise.lab.training import Training
 from hare_tortoise.lab.trial import Trial
-from hare_tortoise.measures import MEASURES
 from hare_tortoise.methods import Method
 from tests.lab.small import METHODS, Heard, run_of, small, task_of, timeless
 from tests.lab.test_kill import command
@@ -82,43 +78,6 @@ def test_an_archive_tells_what_is_not_finished(tmp_path: Path) -> None:
     archive(tmp_path, tmp_path / "mine.json")
     (failure,) = report_runs(tmp_path / "mine.json").failures
     assert "not finished" in failure
-
-
-def test_measures_are_taken_over_the_stream_and_shown(tmp_path: Path) -> None:
-    recipe = small(
-        measures=("effective_rank", "hare-tortoise-distance"),
-        methods=("warm-start", "ema(decay=0.9)"),
-        network="mlp(hidden=(16,))",
-        seeds=3,
-    )
-    outcome = run_recipes([recipe], out=tmp_path, workers=0, quiet=True)
-    assert not outcome.failures
-    rows = [row for path in tmp_path.rglob("metrics.json") for row in files.read_json(path)["rows"]]
-    assert len(rows) == 2 * 3 * 2
-    assert all(1 < row["measures"]["effective-rank"] <= 16 for row in rows)
-    averaged = [row for row in rows if row["tortoise_test_accuracy"] is not None]
-    assert len(averaged) == 6
-    assert all(("hare-tortoise-distance" in row["measures"]) == (row in averaged) for row in rows)
-    assert outcome.report is not None
-    page = outcome.report.read_text()
-    assert "Measures of plasticity" in page
-    for name in ("effective-rank", "hare-tortoise-distance"):
-        assert html.escape(MEASURES[name].reading) in html.unescape(page) or MEASURES[name].reading in page
-
-
-def test_measuring_changes_nothing_of_the_training() -> None:
-    plain = small(network="tests.lab.small:with_dropout", evaluate_every=1)
-    measured = plain.replace(measures=("effective-rank", "dormant-ratio", "weight-norm"))
-    rows = []
-    for recipe in (plain, measured):
-        found = timeless(Training(build(Trial(recipe, "hare-tortoise(decay=0.9)", 1.0, 0))).finish())
-        rows.append([{key: value for key, value in row.items() if key != "measures"} for row in found])
-    assert rows[0] == rows[1]
-
-
-def test_a_measure_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown measure 'efective-rank'; did you mean 'effective-rank'"):
-        run_recipes([small(measures=("efective-rank",))], out=tmp_path, workers=0, quiet=True)
 
 
 def test_reports_of_nothing_say_so(tmp_path: Path) -> None:

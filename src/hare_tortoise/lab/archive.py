@@ -65,7 +65,10 @@ def read(path: Path) -> tuple[dict[str, Any], Results]:
         ValueError: There is none.
     """
     if path.is_file():
-        content = files.read_json(path)
+        try:
+            content = files.read_json(path)
+        except files.DamagedFileError:
+            content = {}
         if not {"command", "runs"} <= content.keys():
             raise ValueError(
                 f"{path} is no archive of a comparison; write one by: hare-tortoise report DIR --archive FILE"

@@ -25,6 +25,7 @@ from hare_tortoise.lab.trial import Trial, derive_seed
 from hare_tortoise.measures import MEASURES, Probe
 from hare_tortoise.methods import EMA, Chain, HareTortoise, Method
 from hare_tortoise.streams import AUGMENTATIONS, SCENARIOS, Chunk, Source, Stream, load_source
+from hare_tortoise.streams.names import unknown
 
 # on which measures of plasticity are taken: as many as the authors of Hare & Tortoise take
 MEASURED_ROWS = 512
@@ -150,21 +151,26 @@ def build(trial: Trial, *, root: Path | None = None, device: str = "cpu") -> Set
 
 def build_probe(
     measures: Sequence[str], stream: Stream, model: nn.Module, method: Method, fresh: Callable[[], nn.Module]
-) -> Probe:
+) -> Probe | None:
     """Let a probe take measures of the trained network on test rows that stay the same over the stream.
 
-    A measure that compares with the deployed network is left out where a method deploys none of its own.
+    A measure that compares with the deployed network is left out where a method deploys none of its own; None if
+    that leaves nothing.
 
     Raises:
         ValueError: There is no such measure, or it cannot be taken of this network.
     """
+    for name in measures:
+        if name not in MEASURES:
+            raise unknown("measure", name, MEASURES)
+    taken = [name for name in measures if method.deploys or "deployed" not in MEASURES[name].needs]
+    if not taken:
+        return None
     examples = next(iter(stream[len(stream) - 1].tests.values()))
     batches = list(examples.batches(BATCH_SIZE, generator=None))
     inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
     rows = torch.linspace(0, len(targets) - 1, min(MEASURED_ROWS, len(targets)), device=targets.device).long()
-    known = {name: registry.find("measure", Call(name), MEASURES) for name in measures}
-    taken = [name for name in measures if method.deploys or "deployed" not in known[name].needs]
-    needed = {need for name in taken for need in known[name].needs}
+    needed = {need for name in taken for need in MEASURES[name].needs}
     return Probe(
         model,
         (inputs[rows], targets[rows]),
@@ -181,7 +187,7 @@ def try_out(setup: Setup) -> None:
 
     Raises:
         ValueError: The network does not take the inputs, or does not answer with a score for each class; or the
-            method does not fit the network.
+            method, or a measure, does not fit the network.
     """
     recipe, chunk = setup.trial.recipe, setup.stream[0]
     generator = torch.Generator().manual_seed(0)
@@ -207,6 +213,9 @@ def try_out(setup: Setup) -> None:
                 setup.method.attach(optimizer)
                 gradient_step(setup, optimizer, setup.model, inputs, targets)
                 setup.method.new_data([(inputs, targets)], loss=functional.cross_entropy, steps=1)
+        if setup.probe is not None:
+            with _explained(f"measures {', '.join(recipe.measures)} of network {recipe.network}"):
+                setup.probe.take()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ They are written alike, ``layer-norm+upgd(lr=0.01)+hare-tortoise``, and told apa
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -139,9 +140,22 @@ def optimizer_of(
     if part != "optimizer":
         raise unknown("optimizer", call.name, OPTIMIZERS)
     build: Callable[..., torch.optim.Optimizer] = entry.build
-    settings = {"lr": lr, "weight_decay": weight_decay} | settings_of(call)
-    if build.__module__.startswith("torch.optim") and parameters[0].device.type in ("cpu", "cuda", "mps"):
-        settings = {"fused": True, **settings}
+    written, taken = settings_of(call), inspect.signature(build).parameters
+    settings = {"lr": lr, "weight_decay": weight_decay} | written
+    if "weight_decay" not in taken and not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        if weight_decay:
+            raise ValueError(
+                f"optimizer {call} takes no weight_decay, expected one for the recipe's {weight_decay:g}: "
+                "set weight_decay=0, or let it take one"
+            )
+        del settings["weight_decay"]
+    ours = build.__module__.startswith("torch.optim") and "fused" in taken
+    if (
+        ours
+        and not {"fused", "foreach"} & written.keys()
+        and parameters[0].device.type in ("cpu", "cuda", "mps")
+    ):
+        settings["fused"] = True
     with registry.explained("optimizer", call):
         return build(parameters, **settings)
 

@@ -23,8 +23,7 @@ def evaluate(setup: Setup, chunk: Chunk) -> Row:
     tests = {name: accuracy(setup, deployed, examples) for name, examples in chunk.tests.items()}
     test = next(iter(tests))
     train = accuracy(setup, deployed, chunk.train)
-    measures = {} if setup.probe is None else setup.probe.take()
-    row: Row = {"test_accuracy": tests[test], "train_accuracy": train, "tests": tests, "measures": measures}
+    row: Row = {"test_accuracy": tests[test], "train_accuracy": train, "tests": tests}
     if chunk.validation is not None:
         row["validation_accuracy"] = accuracy(setup, deployed, chunk.validation)
     if deployed is hare:

@@ -19,6 +19,7 @@ Each evaluation is a row:
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,10 +171,11 @@ class Training:
         last, every = place.epoch == chunk_plan.epochs, self.recipe.evaluate_every
         if last or (every is not None and place.epoch % every == 0):
             self._check_losses()
+            self._check_weights()
             row = self._where(chunk, last) | {
                 "train_loss": float(self.epoch_loss) / chunk_plan.steps_per_epoch
             }
-            place.rows.append(row | evaluate(self.setup, chunk))
+            place.rows.append(row | evaluate(self.setup, chunk) | {"measures": self._measure()})
         self.epoch_loss.zero_()
 
     def _batches(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor]]:
@@ -207,11 +209,28 @@ class Training:
             yield
         except RuntimeError as error:
             self._check_losses()
-            floating = [tensor for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
-            if all(bool(tensor.isfinite().all()) for tensor in floating):
-                raise
+            self._check_weights(error)
+            raise
+
+    def _check_weights(self, cause: Exception | None = None) -> None:
+        """Find weights that the last step left not finite: no loss has told of them yet."""
+        floating = [tensor for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
+        if not all(bool(tensor.isfinite().all()) for tensor in floating):
             step, chunk = self.position.step, self.position.chunk + 1
-            raise DivergedError(f"the weights were not finite after step {step} of chunk {chunk}") from error
+            raise DivergedError(f"the weights were not finite after step {step} of chunk {chunk}") from cause
+
+    def _measure(self) -> dict[str, float | None]:
+        """Take the recipe's measures; a figure that is not finite is None."""
+        if self.setup.probe is None:
+            return {}
+        try:
+            taken = self.setup.probe.take()
+        except ValueError as error:
+            step, chunk = self.position.step, self.position.chunk + 1
+            raise DivergedError(
+                f"no measures could be taken after step {step} of chunk {chunk}: {error}"
+            ) from error
+        return {name: value if math.isfinite(value) else None for name, value in taken.items()}
 
     def _clock(self) -> float:
         """Read the clock once the device has done what it was given."""

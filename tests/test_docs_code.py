@@ -60,7 +60,9 @@ def check_command(words: list[str]) -> None:
         assert set(words[1:]) <= TARGETS
     else:
         assert words[:2] == ["pip", "install"]
-        assert all(re.fullmatch(r"hare-tortoise(\[(lab|optimizers|curvature)\])?", word) for word in words[2:])
+        assert all(
+            re.fullmatch(r"hare-tortoise(\[(lab|optimizers|curvature)\])?", word) for word in words[2:]
+        )
 
 
 @pytest.fixture

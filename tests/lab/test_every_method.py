@@ -21,7 +21,7 @@ from tests.lab.test_training import interrupted
 
 # What does not act in 36 steps with the settings of the recipe.
 SOONER = {
-    "full-reset(every=250)": "full-reset(every=10)",
+    "full-reset(every=400)": "full-reset(every=10)",
     "redo(every=100)": "redo(every=7, threshold=0.5)",
     "regrama(every=100)": "regrama(every=7, threshold=0.5)",
     "continual-backprop(maturity=100)": "continual-backprop(maturity=3, replacement_rate=0.02)",

@@ -35,7 +35,7 @@ RESETS = (
     "shrink-perturb(noise=initial)",
     "head-reset",
     "last-layers-reset(layers=2)",
-    "full-reset(every=250)",
+    "full-reset(every=400)",
     "optimizer-reset",
     "dash",
     "fire",

@@ -313,8 +313,8 @@ def measure(quick: bool) -> Outcome:
             f"{PLACES[0].arrival:,} steps (the ResNet: 5,000 images for 100 epochs) or {PLACES[1].arrival:,} (the "
             "MLP). Transforms, optimizers, and three methods again: whole steps against plain ones, in turns. "
             "Memory: the method's saved state, or the parameters and optimizer state that come on top, as a share of "
-            "the weights. Rounds of whole steps differ by up to 8 % here. What a reset of units keeps beside its state, "
-            "a draw of each layer concerned, stands on its page."
+            "the weights. Rounds of whole steps differ by up to 8 % here. What a reset of units keeps beside its "
+            "state, a draw of each layer concerned, stands on its page."
         ),
         rows=rows,
         pivoted=True,

@@ -69,7 +69,10 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", run.SCRIPTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=pytest.mark.slow if each == "method_cost" else ()) for each in run.SCRIPTS],
+)
 def test_script_prints_a_table_and_writes_rows(name: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     done = call(f"benchmarks.{name}", "--quick", "--json", str(path))

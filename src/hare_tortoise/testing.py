@@ -191,8 +191,9 @@ def check_state_round_trip(build: Build) -> None:
 def check_resume(build: Build) -> None:
     """Training that is interrupted after any step ends bit for bit as if it had not been."""
     whole = Run.start(build).train()
+    run = Run.start(build)
     for stop in range(1, _STEPS):
-        state = _through_file(Run.start(build).train(last=stop).state())
+        state = _through_file(run.train(first=stop - 1, last=stop).state())
         resumed = Run.start(build, seed=1).load(state).train(first=stop)
         _require_equal(whole.weights(), resumed.weights(), f"resumed after step {stop}")
         _require_equal(whole.state(), resumed.state(), f"resumed after step {stop}, the state")

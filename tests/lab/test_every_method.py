@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from hare_tortoise.lab.building import build
 from hare_tortoise.lab.composition import OPTIMIZERS, take_apart
@@ -53,17 +55,30 @@ def test_every_method_stands_in_the_recipe() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_does_something_and_an_interruption_nothing(method: str, tmp_path: Path) -> None:
+def test_it_trains_and_does_something(method: str) -> None:
     method = SOONER.get(method, method)
-    trial = Trial(short(method), method, 1.0, 0)
-    setup = build(trial)
-    whole = Training(setup).finish()
-    assert all(math.isfinite(row["train_loss"]) for row in whole)
-    plain = build(Trial(short("warm-start"), "warm-start", 1.0, 0))
-    Training(plain).finish()
-    deployed, other = setup.method.deployed.state_dict(), plain.model.state_dict()
+    setup = build(Trial(short(method), method, 1.0, 0))
+    rows = Training(setup).finish()
+    assert all(math.isfinite(row["train_loss"]) for row in rows)
+    deployed, other = setup.method.deployed.state_dict(), plain()
     same = deployed.keys() == other.keys() and all(torch.equal(deployed[name], other[name]) for name in other)
     assert same is (method in AS_WARM_START)
+
+
+@functools.cache
+def plain() -> dict[str, Tensor]:
+    """The weights that plain training ends with."""
+    setup = build(Trial(short("warm-start"), "warm-start", 1.0, 0))
+    Training(setup).finish()
+    return setup.model.state_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interruption_changes_nothing(method: str, tmp_path: Path) -> None:
+    method = SOONER.get(method, method)
+    trial = Trial(short(method), method, 1.0, 0)
+    whole = Training(build(trial)).finish()
     rows, stops = interrupted(trial, tmp_path, 9)
     assert stops >= 3
     assert timeless(rows) == timeless(whole)

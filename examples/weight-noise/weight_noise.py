@@ -40,6 +40,8 @@ class WeightNoise(Method):
     @torch.no_grad()
     def after_step(self, skipped: Tensor | bool | None = None) -> None:
         """Add the noise; nothing where the gradient scaler skipped the step."""
+        if skipped is True:
+            return
         # a product, not a question: asking whether the step was skipped would wait for the device
         scale = self.std if skipped is None else self.std * (1.0 - torch.as_tensor(skipped).float())
         for theta in self.model.parameters():

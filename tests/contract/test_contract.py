@@ -33,8 +33,15 @@ def named(rows: list[Row]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", rows, ids=lambda row: row.name)
 
 
+# Compiling takes longer than all other checks together; `make test-slow` does it.
+TIMED = [
+    pytest.param(check, id=name, marks=pytest.mark.slow if name == "compile" else ())
+    for name, check in CHECKS.items()
+]
+
+
 @named(ROWS)
-@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("check", TIMED)
 def test_contract(check: Callable[[Any], None], row: Row) -> None:
     check(row.build)
 

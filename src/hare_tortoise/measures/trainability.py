@@ -38,8 +38,8 @@ def trainability(
     """The loss after fitting random labels from this checkpoint minus that from a fresh network: `C = c(θ) − c(θ0)`.
 
     Copies are trained, with the same labels, batches and budget, and a new optimizer each; `c` is the loss over all
-    inputs after that, in eval mode. Frozen parameters stay so; every module is fitted in train mode. The model, its hooks
-    and optimizer, and the global random states stay as they are. With BatchNorm take 50 steps at least.
+    inputs after that, in eval mode. Frozen parameters stay so; every module is fitted in train mode. The model, its
+    hooks and optimizer, and the global random states stay as they are. With BatchNorm take 50 steps at least.
 
     Args:
         model: any network that can be copied, in any mode; half precision is fitted in float32. Not sharded.

@@ -1,18 +1,12 @@
-"""One of two processes that run every method under DDP and FSDP2. Writes what it found as JSON.
-
-Run as `python -m tests.contract.two_processes RANK MEETING_POINT RESULTS`.
-"""
+"""Run by two processes: every method under DDP and FSDP2."""
 
 from __future__ import annotations
 
 import io
-import json
-import os
 import random
-import sys
-import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +26,7 @@ from hare_tortoise.methods.support.values import whole
 from hare_tortoise.testing import Network, Run, batch
 from tests.contract.row import Row
 from tests.contract.rows import ROWS
+from tests.ranks import main
 
 STEPS = 6
 
@@ -154,25 +149,18 @@ def start(row: Row, model: nn.Module) -> Run:
     return Run(model, optimizer, row.build(model, optimizer))
 
 
-def main(rank: int, meeting_point: str, results: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=2)
-    found: dict[str, dict[str, str]] = {}
-    checks: dict[str, Callable[[Row, int], None]] = {"replicated": replicated, "sharded": sharded}
-    for row in (*ROWS, *FAULTS):
-        found[row.name] = {}
-        for name, check in checks.items():
-            try:
-                check(row, rank)
-                found[row.name][name] = ""
-            except Exception:
-                found[row.name][name] = traceback.format_exc()
-    results.write_text(json.dumps(found), encoding="utf-8")
-    dist.barrier()
-    dist.destroy_process_group()
-    sys.stdout.flush()
-    # Threads of the backend may still be running, and would abort the interpreter on its way out.
-    os._exit(0)
+def checks() -> dict[str, Callable[[int, Path], None]]:
+    """Each row replicated and sharded, by names such as "EMA replicated"."""
+    return {
+        f"{row.name} {kind.__name__}": partial(_check, kind, row)
+        for row in (*ROWS, *FAULTS)
+        for kind in (replicated, sharded)
+    }
+
+
+def _check(kind: Callable[[Row, int], None], row: Row, rank: int, _folder: Path) -> None:
+    kind(row, rank)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    main(checks())

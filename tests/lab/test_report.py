@@ -219,6 +219,22 @@ def test_measures_are_drawn_where_there_are_any(both: Any, tmp_path: Path) -> No
     assert "Measures of plasticity" in written(tmp_path, [comparison], [recipe], results)
 
 
+def test_details_of_a_measure_are_kept_but_not_drawn() -> None:
+    recipe = growing_recipe()
+    results = [
+        dataclasses.replace(
+            result,
+            rows=tuple(
+                {**line, "measures": {"dormant-ratio": 0.1, "dormant-ratio/layer/body.1": 0.2}}
+                for line in result.rows
+            ),
+        )
+        for result in growing_results(recipe)
+    ]
+    charts = measures(compare(recipe, results), results, looks(recipe.methods))
+    assert [chart.title for chart in charts] == ["Dormant ratio"]
+
+
 def test_values_used_have_a_column_for_each_budget(both: Any, tmp_path: Path) -> None:
     assert "Values used" not in written(tmp_path, *both)
     page = Page(

@@ -1,13 +1,7 @@
-"""One of two processes that train under DDP and FSDP2 over gloo, with and without a Probe; reports as JSON.
-
-Run as `python -W error -m tests.measures.two_processes RANK FOLDER`.
-"""
+"""Run by two processes: training under DDP and FSDP2 over gloo, with and without a Probe."""
 
 from __future__ import annotations
 
-import json
-import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy
@@ -26,6 +19,7 @@ from hare_tortoise.measures import Probe
 from hare_tortoise.methods import HareTortoise
 from hare_tortoise.methods.support.values import whole
 from tests.measures.learner import INPUTS, TARGETS, learner
+from tests.ranks import main
 
 Wrap = Callable[[nn.Module], nn.Module]
 NAMES = ["dormant-ratio", "effective-rank", "weight-norm", "distance-from-initialization", "churn"]
@@ -89,18 +83,9 @@ CHECKS: dict[str, Callable[[], None]] = {
 }
 
 
-def main(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
-    found = {}
-    for name, run in CHECKS.items():
-        try:
-            run()
-            found[name] = ""
-        except Exception:
-            found[name] = traceback.format_exc()
-    dist.destroy_process_group()
-    (folder / f"{rank}.json").write_text(json.dumps(found), encoding="utf-8")
+def alone(run: Callable[[], None], _rank: int, _folder: Path) -> None:
+    run()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main({name: partial(alone, run) for name, run in CHECKS.items()})

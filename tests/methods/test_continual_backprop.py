@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hare_tortoise.methods import Chain, ContinualBackprop, FromScratch
+from hare_tortoise.methods import Chain, ContinualBackprop, FromScratch, ShrinkPerturb
 from tests.methods.unit_oracle import NETWORKS, Dense, Network, check_against_rule, damaged
 from tests.methods.unit_rules import continual_backprop
 
@@ -168,3 +168,19 @@ def test_residual_connections_add_up() -> None:
     activity = torch.stack([output.abs().mean(0) for output in seen[-2:]]).mean(0)
     columns = model.branch.weight.abs().sum(0) + model.head.weight.abs().sum(0)
     torch.testing.assert_close(method.memory[units.name]["utility"], activity * columns.detach())
+
+
+def test_a_partial_change_is_no_new_network() -> None:
+    model = damaged(Dense)
+    method = ContinualBackprop(model, replacement_rate=0.05, maturity=40)
+    chain = Chain(ShrinkPerturb(model, fresh=Dense), method)
+    for _ in range(3):
+        model(torch.ones(4, 6, dtype=torch.float64)).sum().backward()
+        chain.after_step()
+    before = {
+        name: {key: value.clone() for key, value in kept.items()} for name, kept in method.memory.items()
+    }
+    chain.new_data()
+    for name, kept in method.memory.items():
+        assert kept["age"].tolist() == [3] * 16
+        assert all(torch.equal(value, before[name][key]) for key, value in kept.items())

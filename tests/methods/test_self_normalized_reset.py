@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hare_tortoise.methods import Chain, FromScratch, SelfNormalizedReset
+from hare_tortoise.methods import Chain, FromScratch, SelfNormalizedReset, ShrinkPerturb
 from hare_tortoise.methods import self_normalized_reset as rule_functions
 from tests.methods.unit_oracle import NETWORKS, Dense, Network, check_against_rule, damaged
 from tests.methods.unit_rules import self_normalized_reset
@@ -154,3 +155,50 @@ def test_a_state_of_another_length_is_refused() -> None:
     method.after_step()
     with pytest.raises(ValueError, match="tau_max is 20, but the state was saved with 50"):
         SelfNormalizedReset(model, tau_max=20).load_state_dict(method.state_dict())
+
+
+@pytest.mark.parametrize(("percentile", "limit"), [(0.07, 7), (0.29, 29), (0.57, 57)])
+def test_a_share_that_rounding_puts_above_a_whole_number_of_silences(percentile: float, limit: int) -> None:
+    """Of 100 silences, lengths 1 to 100: 0.07 times 100 is 7.000000000000001 in floating point."""
+    silences = torch.ones(1, 121, dtype=torch.int32)
+    silences[:, 101:] = 0
+    kept = {"limit": torch.tensor([120]), "silences": silences}
+    renew(kept, percentile)
+    assert kept["limit"].tolist() == [limit]
+
+
+def test_renewals_go_on_from_a_saved_state() -> None:
+    """Renewals stay at steps 7, 14, 21 although the state was saved at step 10."""
+
+    def go_on(method: SelfNormalizedReset, model: nn.Module, steps: range) -> None:
+        for number in steps:
+            generator = torch.Generator().manual_seed(number)
+            model(torch.randn(4, 6, dtype=torch.float64, generator=generator)).sum().backward()
+            method.after_step()
+
+    settings = {"percentile": 0.5, "tau_max": 9, "every": 100, "renew_every": 7}
+    model = damaged(Dense)
+    whole = SelfNormalizedReset(model, **settings)  # type: ignore[arg-type]
+    go_on(whole, model, range(10))
+    saved = copy.deepcopy(whole.state_dict())
+    limits = {name: kept["limit"].clone() for name, kept in whole.memory.items()}
+    go_on(whole, model, range(10, 15))
+    assert any(not torch.equal(kept["limit"], limits[name]) for name, kept in whole.memory.items())
+    resumed = SelfNormalizedReset(model, **settings)  # type: ignore[arg-type]
+    resumed.load_state_dict(saved)
+    go_on(resumed, model, range(10, 15))
+    for name, kept in whole.memory.items():
+        assert all(torch.equal(value, resumed.memory[name][key]) for key, value in kept.items())
+
+
+def test_a_partial_change_is_no_new_network() -> None:
+    model = damaged(Dense)
+    method = SelfNormalizedReset(model, tau_max=50)
+    chain = Chain(ShrinkPerturb(model, fresh=Dense), method)
+    for _ in range(3):
+        model(torch.ones(4, 6, dtype=torch.float64)).sum().backward()
+        chain.after_step()
+    ages = {name: kept["age"].clone() for name, kept in method.memory.items()}
+    chain.new_data()
+    assert any(bool(age.any()) for age in ages.values())
+    assert all(torch.equal(kept["age"], ages[name]) for name, kept in method.memory.items())

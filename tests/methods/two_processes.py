@@ -1,14 +1,8 @@
-"""One of two processes that try a pair under DDP and FSDP2 over gloo. Writes what it found as JSON.
-
-Run as `python -W error -m tests.methods.two_processes RANK FOLDER`.
-"""
+"""Run by two processes: a pair under DDP and FSDP2 over gloo."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +33,7 @@ from tests.methods.sharded_pairs import (
     whole,
     wholes,
 )
+from tests.ranks import main
 
 
 def fsdp_pair_is_that_of_an_unsharded_model(rank: int, folder: Path) -> None:
@@ -364,23 +359,5 @@ CHECKS: dict[str, Callable[[int, Path], None]] = {
 }
 
 
-def main(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
-    found = {}
-    for name, check in CHECKS.items():
-        try:
-            check(rank, folder)
-            found[name] = ""
-        except BaseException:  # torch's CheckpointException is no Exception
-            found[name] = traceback.format_exc()
-        dist.barrier()
-    (folder / f"{rank}.json").write_text(json.dumps(found), encoding="utf-8")
-    dist.barrier()
-    dist.destroy_process_group()
-    sys.stdout.flush()
-    # Threads of the backend may still be running, and would abort the interpreter on its way out.
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(CHECKS)

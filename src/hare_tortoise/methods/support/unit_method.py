@@ -194,8 +194,9 @@ class UnitMethod(Method):
         super()._take(optimizers)
         if optimizers:
             self._watch()
-        else:
-            self._unwatch()
+
+    def _let_go(self) -> None:
+        self._unwatch()
 
     def _watch(self) -> None:
         """Hook the model, if it is not."""

@@ -21,9 +21,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, Adagrad, AdamW, Optimizer
 
-from .methods import Method
+from .methods import Chain, Change, Method
+from .methods.support.names import named_weights
 from .methods.support.randomness import seeded
 
 Build = Callable[[nn.Module, Optimizer], Method]
@@ -167,9 +168,8 @@ def check_dtypes_and_shapes(build: Build) -> None:
         after = {name: (tensor.shape, tensor.dtype) for name, tensor in run.model.state_dict().items()}
         _require(after == before, f"a {dtype} model had {before}, and has after training {after}")
         now = {name: id(tensor) for name, tensor in run.model.named_parameters()}
-        _require(
-            now == parameters, "parameters were replaced; write into them in place, as optimizers hold them"
-        )
+        kept = now == parameters
+        _require(kept, "parameters were replaced; write into them in place, as optimizers hold them")
 
 
 def check_tied_weights(build: Build) -> None:
@@ -219,9 +219,8 @@ def check_accumulation(build: Build) -> None:
     whole = Run.start(build, network).train().weights()
     parts = Run.start(build, network).train(parts=2).weights()
     for name, value in whole.items():
-        _require(
-            torch.allclose(value, parts[name], rtol=1e-7, atol=1e-9), f"{name} differs under accumulation"
-        )
+        same = torch.allclose(value, parts[name], rtol=1e-7, atol=1e-9)
+        _require(same, f"{name} differs under accumulation")
 
 
 def check_penalty(build: Build) -> None:
@@ -274,6 +273,28 @@ def check_skipped_step(build: Build) -> None:
             _require_equal(whole.weights(), run.train(first=4).weights(), "trained on after a skipped step")
 
 
+def check_changes_are_told(build: Build) -> None:
+    """An average that follows what the method says of its changes in `new_data` ends at the weights they made."""
+    run = Run.start(build).train(last=2)
+    follower = _Follower(run.model)
+    for member in run.method.members if isinstance(run.method, Chain) else (run.method,):
+        member.listeners = (*member.listeners, follower)
+    run.new_data()
+    now, followed = (dict(network.named_parameters()) for network in (run.model, follower.network))
+    _require_equal(now, followed, "what follows self.changed(...) after new_data")
+
+
+def check_other_optimizers(build: Build) -> None:
+    """It trains with an optimizer that keeps no state, and with one whose state is not that of Adam."""
+    for kind in (SGD, Adagrad):
+        run = Run.start(build)
+        run.optimizer = kind(run.model.parameters(), lr=0.01)
+        run.method.attach(run.optimizer)
+        run.train(last=_NEW_DATA[0])
+        finite = all(bool(value.isfinite().all()) for value in run.weights().values())
+        _require(finite, f"weights are not finite after steps of {kind.__name__}")
+
+
 def check_compile(build: Build) -> None:
     """Built on a compiled model, the method does what it does on the model itself."""
 
@@ -297,8 +318,24 @@ CHECKS: dict[str, Callable[[Build], None]] = {
     "penalty": check_penalty,
     "detach": check_detach,
     "skipped step": check_skipped_step,
+    "changes are told": check_changes_are_told,
+    "other optimizers": check_other_optimizers,
     "compile": check_compile,
 }
+
+
+class _Follower(Method):
+    """Does to a copy of the network what it is told that was done to the network."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.network = copy.deepcopy(model)
+
+    def weights_changed(self, change: Change) -> None:
+        if change.whole:
+            self.network.load_state_dict(self.model.state_dict())
+        else:
+            change.apply(named_weights(self.network))
 
 
 def _optimizer(model: nn.Module) -> Optimizer:

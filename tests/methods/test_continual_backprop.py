@@ -102,6 +102,28 @@ def test_a_mean_without_correction_is_seen() -> None:
         check_rule(PresentMean, utility="adaptable-contribution", decay=0.99)
 
 
+@pytest.mark.parametrize("decay", [0.5, 0.9])
+def test_utilities_are_those_of_the_formula(decay: float) -> None:
+    """A unit that says 2 and then 3, with unchanged weights: `ĥ` is 0, then `0.5·2 / (1 − decay²)` with decay 0.5, …"""
+    model = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).double()
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), (1.0, 0.0, -4.0, 0.0), strict=True):
+            parameter.fill_(value)
+    method = ContinualBackprop(
+        model, replacement_rate=0.0, maturity=9, decay=decay, utility="adaptable-contribution"
+    )
+    utility = mean = 0.0
+    for age, said in enumerate((2.0, 3.0, 2.5, 0.5)):
+        model(torch.full((5, 1), said, dtype=torch.float64)).sum().backward()
+        method.after_step()
+        expected = mean / (1 - decay ** (age + 1))
+        utility = decay * utility + (1 - decay) * abs(said - expected) * 4 / 1
+        mean = decay * mean + (1 - decay) * said
+        [kept] = method.memory.values()
+        assert kept["utility"].item() == pytest.approx(utility, rel=1e-12)
+        assert kept["mean"].item() == pytest.approx(mean, rel=1e-12)
+
+
 def test_skipped_steps_do_not_count() -> None:
     """Skips that only the device knows: what is replaced, and when, is as if these steps had not been."""
     runs = []

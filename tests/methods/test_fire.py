@@ -160,6 +160,21 @@ def test_query_and_key_of_a_transformer() -> None:
         assert torch.equal(value, before[name][24:])
 
 
+def test_frozen_weights_stay_in_the_average_too() -> None:
+    model = network()
+    pair = HareTortoise(model, reset_every=100)
+    with torch.no_grad():
+        model.get_parameter("0.weight").add_(0.3)
+    model.get_parameter("0.weight").requires_grad_(False)
+    before = [named_weights(net)["0.weight"].clone() for net in (model, pair.tortoise)]
+    last = list(dict(model.named_parameters()))[-2]
+    other = model.get_parameter(last).detach().clone()
+    Chain(FIRE(model), pair).new_data()
+    for net, weight in zip((model, pair.tortoise), before, strict=True):
+        assert torch.equal(named_weights(net)["0.weight"], weight)
+    assert not torch.equal(model.get_parameter(last), other)
+
+
 def test_layers_of_several_patterns() -> None:
     model = Network()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -135,3 +135,14 @@ def test_layer_norm_and_its_kin_are_left_free(kind: Callable[..., Method]) -> No
 
     assert [raised(layer, method) for layer in model] == [False] * 3 + [True] * 2
     assert all(raised(layer, thorough) for layer in model)
+
+
+@pytest.mark.parametrize("kind", [SelfDistillation, CChain])
+def test_what_is_no_tensor_is_refused(kind: type[SelfDistillation | CChain]) -> None:
+    model = nn.Linear(2, 3)
+    method = kind(model)
+    inputs, targets = torch.ones(4, 2), torch.zeros(4, dtype=torch.long)
+    with pytest.raises(TypeError, match="inputs are a tuple, expected a tensor"):
+        method.penalty((inputs, inputs), model(inputs), targets)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="outputs are a dict, expected a tensor"):
+        method.penalty(inputs, {"logits": model(inputs)}, targets)  # type: ignore[arg-type]

@@ -33,7 +33,9 @@ def gamma(width: float) -> float:
     return x
 
 
-@pytest.mark.parametrize(("schedule", "formula"), FORMULAS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("schedule", "formula"), FORMULAS, ids=[f"{schedule}"[:40] for schedule, _ in FORMULAS]
+)
 @pytest.mark.parametrize("step", STEPS)
 def test_formula(schedule: Schedule, formula: Any, step: int) -> None:
     expected = formula(step)

@@ -63,3 +63,15 @@ def test_outputs_without_classes_are_refused_and_zero_strength_adds_nothing() ->
         SpectralDecoupling(nn.Linear(1, 3)).penalty(X, torch.zeros(4))
     logits = torch.ones(2, 3, requires_grad=True)
     assert not SpectralDecoupling(nn.Linear(1, 3), strength=0.0).penalty(X, logits).requires_grad
+
+
+def test_classes_that_stand_last_are_refused() -> None:
+    """Else the sum would be over the positions of a sequence."""
+    method = SpectralDecoupling(nn.Linear(3, 11), strength=0.1)
+    outputs = torch.randn(4, 5, 11)
+    with pytest.raises(
+        ValueError, match=r"outputs have shape \(4, 5, 11\) and targets \(4, 5\), expected \(batch, "
+    ):
+        method.penalty(torch.randn(4, 5, 3), outputs, torch.zeros(4, 5, dtype=torch.long))
+    value = method.penalty(torch.randn(4, 5, 3), outputs.movedim(-1, 1), torch.zeros(4, 5, dtype=torch.long))
+    torch.testing.assert_close(value, 0.05 * outputs.square().sum(-1).mean())

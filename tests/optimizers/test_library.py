@@ -138,12 +138,15 @@ def test_sam_with_radius_zero_is_its_base() -> None:
     assert torch.equal(flat(model), flat(twin))
 
 
-def trac_by_hand(steps: int, s_prev: float) -> tuple[np.ndarray[Any, Any], float]:
-    """The formula in NumPy, with SciPy's erfi, around gradient descent."""
+def trac_by_hand(
+    steps: int, s_prev: float, written: float = 0.0, at: int = 0
+) -> tuple[np.ndarray[Any, Any], float]:
+    """The formula in NumPy, with SciPy's erfi, around gradient descent; before a step something is added by others."""
     theta = flat(build()).numpy()
     reference, total = theta.copy(), 0.0
     betas, variance, sigma = np.array(BETAS), np.zeros(6), np.full(6, 1e-8)
-    for _ in range(steps):
+    for number in range(steps):
+        theta = theta + written if number == at else theta
         g = gradient(torch.from_numpy(theta)).numpy()
         delta = (theta - reference) / (total + 1e-8)
         h = float(delta @ g)
@@ -173,6 +176,27 @@ def is_trac(
 @pytest.mark.parametrize("steps", [1, 2, 12, 25])
 def test_trac_scales_the_way_from_the_start(steps: int) -> None:
     assert is_trac(steps=steps)
+
+
+@pytest.mark.parametrize("written", [0.5, -0.5])
+def test_what_a_method_writes_becomes_a_part_of_the_way(written: float) -> None:
+    """As its page says: a later step scales it with the rest, down to nothing where it led uphill."""
+    model, at = build(), 12
+    start = flat(model)
+    optimizer: Any = trac(model.parameters(), lr=SPEED, base="sgd", s_prev=1e-2)
+    for number in range(at + 1):
+        if number == at:
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(written)
+            after_writing = flat(model)
+        closure_of(model, optimizer, [])()
+        optimizer.step()
+    theta, total = trac_by_hand(at + 1, 1e-2, written, at)
+    np.testing.assert_allclose(flat(model).numpy(), theta, rtol=1e-5, atol=1e-6)
+    kept = float((flat(model) - start).norm() / (after_writing - start).norm())
+    assert (kept == 0) == (total <= 0)
+    assert abs(kept - 1) > 0.05
 
 
 def test_trac_starts_from_rest() -> None:

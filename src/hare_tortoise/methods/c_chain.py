@@ -17,7 +17,13 @@ from .method import Batches, Change, Loss, Method
 from .schedules import check_interval, resumed
 from .support.deployed import refuse_while_lent
 from .support.names import unwrap
-from .support.penalties import at_least_float32, check_classes, check_strength, mean_of_class_sums
+from .support.penalties import (
+    at_least_float32,
+    check_classes,
+    check_strength,
+    check_tensor,
+    mean_of_class_sums,
+)
 from .support.recent_means import RecentMeans
 from .support.sharding import reshard
 
@@ -65,7 +71,8 @@ class CChain(Method):
 
     Raises:
         ValueError: for a bad argument; at `penalty`, if targets are missing though there is a ratio, or if the outputs
-            have no classes for "kl" and "cross_entropy".
+            have no classes for "kl" and "cross_entropy", or not in their second dimension.
+        TypeError: at `penalty`, if inputs or outputs are no tensors.
         RuntimeError: at `penalty`, if the outputs have another shape than before: call `new_data()`.
 
     References:
@@ -132,7 +139,7 @@ class CChain(Method):
         refuse_while_lent(self.model, "penalty()")
         if not self.strength and not self.ratio:
             return outputs.new_zeros(())
-        self._check(outputs, targets)
+        self._check(inputs, outputs, targets)
         training = outputs.requires_grad
         if training:
             self._keep(inputs)
@@ -161,9 +168,11 @@ class CChain(Method):
         # Without a step, or at skipped ones, they would grow on.
         del self._given[:-_PARTS], self._inputs[:-_PARTS]
 
-    def _check(self, outputs: Tensor, targets: Tensor | None) -> None:
+    def _check(self, inputs: Tensor, outputs: Tensor, targets: Tensor | None) -> None:
+        check_tensor(inputs, "inputs")
+        check_tensor(outputs, "outputs")
         if self.distance != "mse":
-            check_classes(outputs, type(self).__name__)
+            check_classes(outputs, targets, type(self).__name__)
             if outputs.shape[1] == 1:
                 raise ValueError(
                     f"outputs have shape {tuple(outputs.shape)}, one class, expected two or more for distance "
@@ -200,6 +209,7 @@ class CChain(Method):
         network = unwrap(self.model)
         with _evaluated(network):
             answers: Tensor = network(inputs)
+        check_tensor(answers, "the network's outputs")
         return at_least_float32(answers)
 
     def after_step(self, skipped: Tensor | bool | None = None) -> None:

@@ -25,7 +25,8 @@ class Chain(Method):
     & Perturb, a head) they get the same change with the same draw.
 
     Args:
-        methods: the members, at least one, all on the same model; a chain among them is taken apart.
+        methods: the members, at least one, all on the same model; a chain among them is taken apart, and the member
+            that it deploys stands for it.
         optimizer: the optimizer(s); None: those that the members were given, if any.
         deployed: the member whose network is deployed; needed where two or more have a network of their own
             (a slow tortoise to reset to, a quick average to ship). None: the only one that has, or the model.
@@ -34,8 +35,9 @@ class Chain(Method):
 
     Raises:
         ValueError: no members, members on different models or with different optimizers, the same member twice
-            or of another chain, or `deployed` missing or no member; a member that is older than the layers of the
-            network (build `PlasticityInjection`, which wraps the head, before the others).
+            or of another chain, `averages="keep"` of a chain among them only, or `deployed` missing or no member; a
+            member that is older than the layers of the network (build `PlasticityInjection`, which wraps the head,
+            before the others).
         RuntimeError: when a member is attached by itself.
 
     Example:
@@ -67,7 +69,13 @@ class Chain(Method):
         _check_current(members)
         if averages not in ("follow", "keep"):
             raise ValueError(f"averages is {averages!r}, expected 'follow' or 'keep'")
-        own = [member for member in members if member.deploys]
+        self._kept: bool = averages == "keep"
+        if not self._kept and any(isinstance(method, Chain) and method._kept for method in methods):
+            raise ValueError(
+                'averages is "follow", but a chain among the methods has "keep", which would be lost: give it to this '
+                "one as well"
+            )
+        own = [_deploying(method) for method in methods if method.deploys]
         if deployed is None and len(own) > 1:
             raise ValueError(
                 f"{_names(own)} each deploy a network of their own, expected deployed=: name the member"
@@ -85,9 +93,7 @@ class Chain(Method):
         for member in members:
             member._chain = weakref.ref(self)
             member.listeners = tuple(
-                other
-                for other in members
-                if other is not member and not (averages == "keep" and other.averages)
+                other for other in members if other is not member and not (self._kept and other.averages)
             )
         if optimizers:
             self.attach(optimizers)
@@ -206,6 +212,10 @@ def _check_members(members: Sequence[Method], methods: Sequence[Method]) -> None
         raise ValueError(
             f"methods ({_names(members)}) are on different models, expected one: build them on the same"
         )
+
+
+def _deploying(method: Method) -> Method:
+    return method._deployed if isinstance(method, Chain) and method._deployed is not None else method
 
 
 def _check_current(members: Sequence[Method]) -> None:

@@ -25,8 +25,8 @@ class FIRE(Method):
     1. It is approximated from `X = W / ‖W‖_F` by Newton-Schulz steps `X ← 1.5·X − 0.5·X Xᵀ X`. Of a convolution the
     matrix (d_out, d_in) at each place of the kernel is treated apart and divided by the number of places; groups of
     channels are treated apart (the authors' code has no groups). Linear and convolutional layers are changed, not
-    transposed ones; biases, norms and buffers stay. A zero matrix stays zero, and directions in which a matrix is
-    far smaller than in others stay smaller than 1: each step enlarges a small singular value by 1.5.
+    transposed ones; frozen weights, biases, norms and buffers stay. A zero matrix stays zero, and directions in
+    which a matrix is far smaller than in others stay smaller than 1: each step enlarges a small singular value by 1.5.
 
     The average of a chain is changed by the same map of its own weights: both are then isometries, and a reset of
     the hare keeps it one. (In the authors' RL code the target network gets a copy of the new weights.) Outside a
@@ -88,7 +88,12 @@ class FIRE(Method):
         """Replace the weights of the layers by their polar factors."""
         refuse_while_lent(self.model, "new_data()")
         reshard(self.model)
-        groups = {layer.weight: layer.groups for layer in dense_layers(self.model, self.layers)}
+        weights = named_weights(self.model)
+        groups = {
+            layer.weight: layer.groups
+            for layer in dense_layers(self.model, self.layers)
+            if weights[layer.weight].requires_grad
+        }
 
         @torch.no_grad()
         def apply(weights: Mapping[str, Tensor]) -> None:
@@ -102,7 +107,7 @@ class FIRE(Method):
                 ]
                 write(theta, torch.cat(blocks))
 
-        apply(named_weights(self.model))
+        apply(weights)
         self.changed(Change(apply))
 
     def _check_parts(self, layers: Sequence[Dense]) -> None:

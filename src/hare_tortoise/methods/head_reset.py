@@ -24,9 +24,9 @@ class HeadReset(Anchored):
     """Reset the head at each arrival of data: `θ_head ← φ_head`, the rest stays as it is.
 
     `φ` is a fresh draw, or with `to="initial"` what the head was when the method was built (the official code of
-    Hare & Tortoise). Parameters and buffers of the head are replaced, in place; a weight that the head shares
-    with another layer is replaced for both. The head of a chain's average is replaced by the same `φ_head`;
-    outside a chain averages do not follow.
+    Hare & Tortoise). Parameters and buffers of the head are replaced, in place, frozen ones too; a weight that the
+    head shares with another layer is replaced for both. The head of a chain's average is replaced by the same
+    `φ_head`; outside a chain averages do not follow.
 
     Args:
         model: any network.

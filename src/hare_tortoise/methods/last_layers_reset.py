@@ -23,9 +23,9 @@ from .support.sharding import reshard
 class LastLayersReset(Method):
     """Reset the last layers, at each arrival of data or every so many steps: `θ_last ← φ_last`, `φ` a new draw.
 
-    Parameters and buffers of the layers are replaced, in place, the rest stays; a weight that they share with
-    another layer is replaced for both. The average of a chain gets the same layers; outside a chain averages do
-    not follow (a target network must be reset too: make it the tortoise of a chain).
+    Parameters and buffers of the layers are replaced, in place, frozen ones too, the rest stays; a weight that they
+    share with another layer is replaced for both. The average of a chain gets the same layers; outside a chain
+    averages do not follow (a target network must be reset too: make it the tortoise of a chain).
 
     Which layers are last is not guessed from the order in which the network registers them: name them, or give a
     number, and the order in which they are called is looked up by running the network once more, in eval mode, at

@@ -18,7 +18,13 @@ from .method import Batches, Change, Loss, Method
 from .schedules import Schedule
 from .support.deployed import refuse_while_lent
 from .support.names import unwrap
-from .support.penalties import at_least_float32, check_classes, check_strength, mean_of_class_sums
+from .support.penalties import (
+    at_least_float32,
+    check_classes,
+    check_strength,
+    check_tensor,
+    mean_of_class_sums,
+)
 from .support.plain_copy import HALF
 
 _DECAY = 0.999
@@ -57,7 +63,7 @@ class SelfDistillation(Method):
         ValueError: for a bad argument; for a `decay` beside a `teacher`, which would be ignored; for a teacher on
             another model, or that is the model itself; at `penalty`, for outputs that are not of shape (batch,
             classes, ...), or a teacher that gives another shape.
-        TypeError: the teacher is neither.
+        TypeError: the teacher is neither; at `penalty`, inputs or outputs are no tensors.
 
     References:
         Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531; Tarvainen and
@@ -105,10 +111,12 @@ class SelfDistillation(Method):
     def penalty(self, inputs: Tensor, outputs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Return `strength · T² · KL(teacher ‖ student)`, a scalar, differentiable in the outputs."""
         refuse_while_lent(self.model, "penalty()")
-        check_classes(outputs, type(self).__name__)
+        check_classes(outputs, targets, type(self).__name__)
+        check_tensor(inputs, "inputs")
         if not self.strength:
             return outputs.new_zeros(())
         answers = self._answers(inputs)
+        check_tensor(answers, "answers of the teacher")
         if answers.shape != outputs.shape:
             raise ValueError(
                 f"the teacher gives {tuple(answers.shape)}, expected the shape of the outputs, {tuple(outputs.shape)}: "

@@ -54,7 +54,7 @@ class SpectralDecoupling(Method):
 
     def penalty(self, inputs: Tensor, outputs: Tensor, targets: Tensor | None = None) -> Tensor:
         """Return `strength / 2 · mean ‖logits‖²`, a scalar, differentiable in the outputs."""
-        check_classes(outputs, type(self).__name__)
+        check_classes(outputs, targets, type(self).__name__)
         if not self.strength:
             return outputs.new_zeros(())
         return self.strength / 2 * mean_of_class_sums(at_least_float32(outputs).square())

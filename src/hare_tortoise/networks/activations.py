@@ -56,6 +56,10 @@ def trace(network: nn.Module) -> Graph:
     Raises:
         ValueError: `torch.fx` cannot trace it.
     """
+    if type(network).__name__ == "OptimizedModule":
+        raise ValueError(
+            "the network is compiled, expected one that is not yet: transform it first, compile it then"
+        )
     try:
         return _Tracer().trace(network)
     except Exception as error:

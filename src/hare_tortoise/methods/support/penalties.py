@@ -81,11 +81,31 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def check_classes(outputs: Tensor, method: str) -> None:
+def check_tensor(value: object, what: str) -> None:
+    """Raise a TypeError unless something is a tensor.
+
+    >>> check_tensor(torch.zeros(8, 3), "outputs")
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{what} are a {type(value).__name__}, expected a tensor: give the method a module that takes and returns "
+            "one, around your network, and to penalty() what that one is given and returns"
+        )
+
+
+def check_classes(outputs: Tensor, targets: Tensor | None, method: str) -> None:
     """Raise a ValueError unless the outputs have a dimension of classes, which is the second.
 
-    >>> check_classes(torch.zeros(8, 3), "SelfDistillation")
+    >>> check_classes(torch.zeros(8, 3), None, "SelfDistillation")
     """
+    check_tensor(outputs, "outputs")
+    if targets is not None and outputs.ndim > 2 and not targets.is_floating_point():
+        positions = outputs.shape[:1] + outputs.shape[2:]
+        if targets.ndim == outputs.ndim - 1 and targets.shape != positions:
+            raise ValueError(
+                f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}, expected (batch, "
+                f"classes, positions) and (batch, positions) as {method} sums over classes: give outputs.movedim(-1, 1)"
+            )
     if outputs.ndim < 2:
         raise ValueError(
             f"outputs have shape {tuple(outputs.shape)}, expected (batch, classes, ...) as {method} sums over "

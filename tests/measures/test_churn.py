@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +45,14 @@ def test_half_precision_is_subtracted_in_float32() -> None:
     now, then = torch.full((3,), 300.0).bfloat16(), torch.full((3,), 1.0).bfloat16()
     assert churn(now, then).dtype == torch.float32
     assert churn(now, then).item() == 299.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_no_decision(value: float) -> None:
+    broken = torch.full_like(NOW, value)
+    for now, then in ((broken, broken), (NOW, broken), (broken, NOW)):
+        assert decision_churn(now, then).isnan()
+        assert not churn(now, then).isfinite()
 
 
 def test_no_graph_is_kept() -> None:

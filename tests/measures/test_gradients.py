@@ -214,6 +214,23 @@ def test_summaries_of_the_covariance() -> None:
     assert gradient_conflict(torch.zeros(3, 3)).item() == 0.0
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_no_healthy_number(value: float) -> None:
+    for gradients in (
+        {"weight": torch.full((3,), value)},
+        {"weight": torch.zeros(3), "bias": torch.tensor([0.0, value])},
+    ):
+        assert zero_gradient_ratio(gradients).isnan()
+        assert not gradient_norm(gradients).isfinite()
+        assert not gradient_norm(gradients, order=1).isfinite()
+    model = nn.Linear(2, 1, bias=False)
+    inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [value, 1.0]])
+    C = gradient_covariance(model, inputs, inputs, loss=lambda outputs, _: outputs.sum())
+    assert C.isnan().tolist() == [[False, False, True], [False, False, True], [True, True, True]]
+    assert gradient_alignment(C).isnan()
+    assert gradient_conflict(C).isnan()
+
+
 @pytest.mark.parametrize("name", ["resnet18", "vit-tiny"])
 def test_the_papers_networks(name: str) -> None:
     torch.manual_seed(0)

@@ -56,7 +56,11 @@ def test_each_is_what_its_function_gives() -> None:
     assert norms["l1"] == float(gradient_norm(gradients, order=1))
     assert norms["layer/head"] == float(gradient_norm_per_layer(gradients)["head"])
     assert norms["l1/layer/last"] == float(gradient_norm_per_layer(gradients, order=1)["last"])
-    assert taken(takes.take_zero_gradient_ratio, context)[""] == float(zero_gradient_ratio(gradients))
+    zeros = taken(takes.take_zero_gradient_ratio, context)
+    assert zeros[""] == float(zero_gradient_ratio(gradients))
+    head = {name: gradient for name, gradient in gradients.items() if name.startswith("head.")}
+    assert zeros["layer/head"] == float(zero_gradient_ratio(head))
+    assert {key for key in zeros if key} == {key for key in norms if key.startswith("layer/")}
     covariance = taken(takes.take_gradient_covariance, context)
     assert covariance[""] == float(gradient_alignment(gradient_covariance(model, X, Y)))
     assert 0 < covariance["conflict"] < 1
@@ -95,7 +99,7 @@ def test_the_loss_of_the_probe_is_used() -> None:
 
 def test_fewer_samples_are_spread_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     context = Context(model=network(), batches=BATCHES)
-    inputs, targets = takes._spread(context, 4)
+    inputs, targets = takes.spread(context, 4)
     chosen = [0, 5, 10, 15]
     assert torch.equal(inputs, X[chosen])
     assert torch.equal(targets, Y[chosen])

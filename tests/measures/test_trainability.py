@@ -30,6 +30,11 @@ def plain() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 3)).double()
 
 
+def positions() -> nn.Module:
+    """Classes at each of four positions."""
+    return nn.Sequential(nn.Linear(6, 12), nn.Unflatten(1, (3, 4))).double()
+
+
 def dead() -> nn.Module:
     """Its hidden units answer nothing to no input, so that only the last bias can learn."""
     model = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3)).double()
@@ -204,6 +209,12 @@ def test_half_precision_is_fitted_in_float32() -> None:
     [
         ({"outputs": 1}, ValueError, "outputs is 1, expected at least 2"),
         ({"outputs": 4}, ValueError, r"shape \(1, 3\), expected \(1, classes\) with at least 4"),
+        (
+            {"model": positions(), "fresh": positions},
+            ValueError,
+            r"shape \(1, 3, 4\), expected \(1, classes\): one label",
+        ),
+        ({"model": positions().float(), "fresh": positions}, ValueError, r"inputs are of torch\.float64"),
         ({"steps": 0}, ValueError, "steps is 0"),
         ({"batch_size": 25}, ValueError, "batch_size is 25, expected from 1 to the 24 samples"),
         ({"batch_size": 0}, ValueError, "batch_size is 0"),

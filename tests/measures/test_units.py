@@ -272,11 +272,6 @@ def test_refusals() -> None:
         unit_activity(nn.Linear(3, 2), torch.ones(1, 3))
     with pytest.raises(ValueError, match=r"1 \(Dropout\) is in train mode"):
         unit_activity(nn.Sequential(nn.Linear(3, 2), nn.Dropout()), torch.ones(1, 3))
-    broken = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    with torch.no_grad():
-        broken.get_parameter("0.weight")[1, 1] = math.inf
-    with pytest.raises(ValueError, match="the activations of 0 are not finite"):
-        unit_activity(broken, torch.ones(1, 3))
     for wrong in (-0.1, math.nan, math.inf):
         with pytest.raises(ValueError, match="threshold is"):
             dormant_ratio(LAYER, wrong)
@@ -287,10 +282,43 @@ def test_refusals() -> None:
             activity(h, channel=channel)
 
 
-def test_nan_is_not_counted_as_alive() -> None:
-    h = torch.tensor([[1.0, math.nan], [1.0, 0.0]])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_not_counted_as_alive(value: float) -> None:
+    h = torch.tensor([[1.0, value], [1.0, 0.0]])
     for measure in (dormant_ratio, dead_units, zero_activation_ratio):
         assert math.isnan(measure(h).item())
+    assert math.isnan(saturated_units(activity(h, bounds=(-1, 1))).item())
+    found = activity(h, bounds=(-1, 1))
+    assert found.saturated is not None
+    for part in (found.magnitude, found.zeros, found.saturated):
+        # The other unit is what it is.
+        assert part.isnan().tolist() == [False, True]
+
+
+def test_a_network_of_nan_has_the_layers_that_it_has() -> None:
+    """Hidden layers of the shape of the output too, and the bounds of their nonlinearities."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    inputs = torch.ones(3, 2)
+    healthy = unit_activity(model, inputs)
+    with torch.no_grad():
+        model.get_parameter("0.weight").fill_(math.nan)
+    layers = unit_activity(model, inputs)
+    assert layers.keys() == healthy.keys()
+    assert layers["0"].saturated is not None
+    for measure in (dormant_ratio, dead_units, zero_activation_ratio, saturated_units):
+        assert math.isnan(float(measure(layers)))
+
+
+def test_outputs_in_a_dict_are_left_out_too() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), nn.Sigmoid())
+
+        def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+            return {"chances": self.layers(inputs)}
+
+    assert list(unit_activity(Named(), torch.randn(5, 3))) == ["layers.0"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ def churn(outputs: Tensor, previous: Tensor) -> Tensor:
         previous: of the network before, on the same inputs, in the same shape.
 
     Returns:
-        A scalar tensor, at least float32.
+        A scalar tensor, at least float32; NaN or infinite if an output is.
 
     Raises:
         ValueError: the shapes differ, or there are no outputs.
@@ -44,7 +46,7 @@ def decision_churn(outputs: Tensor, previous: Tensor) -> Tensor:
         previous: of the network before, on the same inputs, in the same shape.
 
     Returns:
-        A float32 scalar tensor from 0 to 1.
+        A float32 scalar tensor from 0 to 1; NaN if an output is NaN or infinite, before or now.
 
     Raises:
         ValueError: the shapes differ, there are no outputs, or only one per sample.
@@ -57,7 +59,10 @@ def decision_churn(outputs: Tensor, previous: Tensor) -> Tensor:
         tensor(0.5000)
     """
     _check(outputs, previous, dimensions=2)
-    return (_first_largest(outputs) != _first_largest(previous).to(outputs.device)).float().mean()
+    previous = previous.to(outputs.device)
+    changed = (_first_largest(outputs) != _first_largest(previous)).float().mean()
+    # A NaN is no decision: of two networks of nothing else none would seem to change.
+    return changed.where(outputs.isfinite().all() & previous.isfinite().all(), math.nan)
 
 
 def _first_largest(outputs: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from hare_tortoise.methods import Loss
 
-from .features import forward
+from .features import forward, one_tensor
 from .rank import singular_values
 from .units import Activity, over_batches
 
@@ -55,10 +56,14 @@ class Context:
         """All targets, shape (samples, ...)."""
         return torch.cat([targets for _, targets in self.batches])
 
-    @property
+    @cached_property
     def outputs(self) -> Tensor:
-        """What the network answers to all inputs, shape (samples, ...), without gradient."""
-        return self._forward[0]
+        """What the network answers to all inputs, shape (samples, ...), without gradient.
+
+        Raises:
+            ValueError: it answers with a dict, a tuple or something else that is no tensor.
+        """
+        return torch.cat([one_tensor(answer) for answer in self._forward[0]])
 
     @property
     def features(self) -> Tensor:
@@ -76,7 +81,7 @@ class Context:
         return over_batches(self.model, [inputs for inputs, _ in self.batches])
 
     @cached_property
-    def _forward(self) -> tuple[Tensor, Tensor]:
+    def _forward(self) -> tuple[list[Any], Tensor]:
         return forward(self.model, [inputs for inputs, _ in self.batches], self.head)
 
 

@@ -6,9 +6,10 @@ are those of the library `hessian-eigenthings`, the extra `hare-tortoise[curvatu
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any, Literal, get_args
 
@@ -19,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from hare_tortoise.methods import Loss
 from hare_tortoise.methods.support.plain_copy import HALF
 
-from .derivatives import differentiated, parameters
+from .derivatives import differentiated, loss_of, parameters
 from .krylov import exact_sums, largest
 from .rank import effective_rank, srank
 
@@ -56,12 +57,14 @@ def hessian_eigenvalues(
         seed: of the vectors that the iteration starts from.
 
     Returns:
-        Shape (k,), in descending order of what was asked for, in the dtype of the parameters.
+        Shape (k,), in descending order of what was asked for, in the dtype of the parameters; all NaN if the loss or a
+        product with the Hessian is not finite.
 
     Raises:
         ImportError: the extra `hare-tortoise[curvature]` is not installed.
-        ValueError: an argument is out of range, the loss is no finite scalar, weights are in half precision, or as
+        ValueError: an argument is out of range, the loss is no scalar, weights are in half precision, or as
             `fresh_gradients`.
+        TypeError: as `fresh_gradients`.
 
     Warns:
         UserWarning: the budget was used up before all were known to the tolerance.
@@ -93,7 +96,8 @@ def bounded_eigenvalues(
     """The top `k` by magnitude as `hessian_eigenvalues` has them, with the bound of their errors and no warning.
 
     Returns:
-        Shape (k,), and the bound relative to the largest magnitude; infinite where some may have been missed.
+        Shape (k,), and the bound relative to the largest magnitude; infinite where some may have been missed. Both are
+        NaN if the loss or a product with the Hessian is not finite.
     """
     with _hessian(model, inputs, targets, loss) as (library, operator):
         return _top(library, operator, k, "magnitude", 1e-3, max_products, 0)
@@ -123,11 +127,11 @@ def hessian_trace(
         seed: of the random signs.
 
     Returns:
-        A scalar tensor in the dtype of the parameters.
+        A scalar tensor in the dtype of the parameters; NaN if the loss or a product with the Hessian is not finite.
 
     Raises:
         ImportError: the extra `hare-tortoise[curvature]` is not installed.
-        ValueError: as for `hessian_eigenvalues`.
+        ValueError, TypeError: as for `hessian_eigenvalues`.
 
     References:
         Meyer et al., "Hutch++: Optimal Stochastic Trace Estimation", SOSA 2021, arXiv 2010.09649.
@@ -141,12 +145,14 @@ def hessian_trace(
     if products < 6:
         raise ValueError(f"products is {products}, expected at least 6, two for each third")
     with _hessian(model, inputs, targets, loss) as (library, operator):
-        if operator.size <= products:
-            return _dense(operator).trace()
-        found = library.hutch_plus_plus(
-            operator, num_matvecs=products, seed=seed, backend=exact_sums(library)
-        )
-        return torch.tensor(found.estimate, dtype=operator.dtype, device=operator.device)
+        estimate = math.nan
+        with suppress(FloatingPointError):
+            if operator.size <= products:
+                return _dense(operator).trace()
+            estimate = library.hutch_plus_plus(
+                operator, num_matvecs=products, seed=seed, backend=exact_sums(library)
+            ).estimate
+        return torch.tensor(estimate, dtype=operator.dtype, device=operator.device)
 
 
 def hessian_rank(eigenvalues: Tensor, *, delta: float = 0.01) -> Tensor:
@@ -162,10 +168,10 @@ def hessian_rank(eigenvalues: Tensor, *, delta: float = 0.01) -> Tensor:
         delta: in (0, 1).
 
     Returns:
-        A whole number as a float64 scalar; 0 if all eigenvalues are.
+        A whole number as a float64 scalar; 0 if all eigenvalues are, NaN if one is not finite.
 
     Raises:
-        ValueError: the eigenvalues are not finite or not in one dimension, or `delta` is out of range.
+        ValueError: the eigenvalues are not in one dimension, or `delta` is out of range.
 
     References:
         Lewandowski et al., "Directions of Curvature as an Explanation for Loss of Plasticity", arXiv 2312.00246; the
@@ -186,10 +192,10 @@ def hessian_effective_rank(eigenvalues: Tensor) -> Tensor:
         eigenvalues: of the Hessian, shape (k,), in any order, with the limits that `hessian_rank` has.
 
     Returns:
-        A float64 scalar; 0 if all eigenvalues are.
+        A float64 scalar; 0 if all eigenvalues are, NaN if one is not finite.
 
     Raises:
-        ValueError: the eigenvalues are not finite or not in one dimension.
+        ValueError: the eigenvalues are not in one dimension.
 
     References:
         Roy and Vetterli, "The effective rank", EUSIPCO 2007.
@@ -218,12 +224,14 @@ def _top(
     if budget < k:
         raise ValueError(f"max_products is {budget}, expected at least k, {k}")
     by_magnitude = which == "magnitude"
-    if operator.size <= budget:
-        exact: Tensor = torch.linalg.eigvalsh(_dense(operator))
-        return exact[(exact.abs() if by_magnitude else exact).argsort(descending=True)[:k]], 0.0
-    return largest(
-        library, operator, k, by_magnitude=by_magnitude, tolerance=tolerance, budget=budget, seed=seed
-    )
+    with suppress(FloatingPointError):
+        if operator.size <= budget:
+            exact: Tensor = torch.linalg.eigvalsh(_dense(operator))
+            return exact[(exact.abs() if by_magnitude else exact).argsort(descending=True)[:k]], 0.0
+        return largest(
+            library, operator, k, by_magnitude=by_magnitude, tolerance=tolerance, budget=budget, seed=seed
+        )
+    return torch.full((k,), math.nan, dtype=operator.dtype, device=operator.device), math.nan
 
 
 def _spectrum(eigenvalues: Tensor) -> Tensor:
@@ -246,7 +254,7 @@ def _hessian(
                 f"the model has weights in {half}, expected float32 or float64, as second derivatives are all rounding "
                 "otherwise: measure copy.deepcopy(model).float()"
             )
-        product = _product(loss(network(inputs), targets), weights)
+        product = _product(loss_of(loss, network(inputs), targets), weights)
         first = weights[0]
         size = sum(weight.numel() for weight in weights)
         yield library, library.LambdaOperator(product, size, device=first.device, dtype=first.dtype)
@@ -267,17 +275,21 @@ def _library() -> ModuleType:
 def _product(value: Tensor, weights: list[nn.Parameter]) -> Callable[[Tensor], Tensor]:
     """`v ↦ H·v`, from one forward and backward whose graph is kept.
 
-    The library's own operator runs both for each product, and fails if a parameter is not used, or linearly.
+    The library's own operator runs both for each product, and fails if a parameter is not used, or linearly. A product
+    that is not finite raises a FloatingPointError: the first tells it, where iterations over NaN may not end.
     """
-    if value.ndim or not bool(value.isfinite()):
+    if value.ndim:
         raise ValueError(
-            f"the loss is {value.tolist()}, expected a finite scalar: has the training diverged?"
+            f"the loss has shape {tuple(value.shape)}, expected a scalar: take the mean over the samples"
         )
+    known = bool(value.isfinite())
     gradients = torch.autograd.grad(value, weights, create_graph=True, materialize_grads=True)
     sizes = [weight.numel() for weight in weights]
     curved = [number for number, gradient in enumerate(gradients) if gradient.requires_grad]
 
     def product(vector: Tensor) -> Tensor:
+        if not known:
+            raise FloatingPointError("the loss is not finite")
         if not curved:
             return torch.zeros_like(vector)
         parts = torch.split(vector, sizes)
@@ -288,7 +300,10 @@ def _product(value: Tensor, weights: list[nn.Parameter]) -> Callable[[Tensor], T
             retain_graph=True,
             materialize_grads=True,
         )
-        return torch.cat([part.reshape(-1) for part in found])
+        whole = torch.cat([part.reshape(-1) for part in found])
+        if not bool(whole.isfinite().all()):
+            raise FloatingPointError("a product with the Hessian is not finite")
+        return whole
 
     return product
 

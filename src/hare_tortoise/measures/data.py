@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -23,6 +23,8 @@ class Data:
     Args:
         source: inputs and targets, or something that can be iterated again and again and gives pairs of them.
 
+    `example` are the first samples, eight where there are as many, in pairs too.
+
     Raises:
         ValueError: it can be iterated only once, shuffles, gives other pairs the second time, is empty, or holds
             something else than pairs of tensors.
@@ -36,7 +38,7 @@ class Data:
         self.passes = 0
         first = list(self._pass())
         self.digest = _digest(first)
-        self.example = first[0][0][:8]
+        self.example = _first(first, 8)
         if self.pair is None:
             self.batches()
 
@@ -72,6 +74,16 @@ class Data:
                     f"data gave a {type(item).__name__}, expected pairs of tensors (inputs, targets)"
                 )
             yield pair
+
+
+def _first(batches: Sequence[Pair], samples: int) -> list[Pair]:
+    found: list[Pair] = []
+    for inputs, targets in batches:
+        left = samples - sum(len(part) for part, _ in found)
+        if left <= 0:
+            break
+        found.append((inputs[:left], targets[:left]))
+    return found
 
 
 def _as_pair(source: Any) -> Pair | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hare_tortoise.methods import Loss
 from hare_tortoise.methods.support.sharding import in_parts
 
 from .undisturbed import check_deterministic, undisturbed
@@ -48,6 +49,26 @@ def differentiated(model: nn.Module, inputs: Tensor) -> Iterator[nn.Module]:
                 "no parameter of the model requires a gradient: there is nothing to take derivatives in"
             )
         yield network
+
+
+def loss_of(loss: Loss, outputs: Any, targets: Tensor) -> Tensor:
+    """The loss of outputs and targets; where the network gives no tensor and the loss fails, what to do is told.
+
+    Raises:
+        TypeError: the outputs are no tensor, and the loss does not take them.
+
+    >>> loss_of(lambda outputs, targets: outputs["logits"].sum(), {"logits": torch.ones(2)}, torch.zeros(2))
+    tensor(2.)
+    """
+    try:
+        return loss(outputs, targets)
+    except (TypeError, AttributeError) as error:
+        if isinstance(outputs, Tensor):
+            raise
+        raise TypeError(
+            f"the model answers with a {type(outputs).__name__}, which the loss does not take: give loss=, a function "
+            "of that and of the targets, or wrap the model in a module that gives the logits"
+        ) from error
 
 
 def parameters(network: nn.Module) -> dict[str, nn.Parameter]:

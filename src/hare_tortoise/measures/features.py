@@ -23,7 +23,8 @@ def features(model: nn.Module, inputs: Tensor, head: str | None = None) -> Tenso
 
     Returns:
         Shape (samples, features). What is put into a Linear keeps its last dimension and has a row for each position
-        besides (a token, say); what is put into another module is flattened.
+        besides (a token, say); what is put into another module is flattened. What the model answers with does not
+        matter: it may be a dict.
 
     Raises:
         ValueError: the model is in train mode with dropout or BatchNorm, or answers the same inputs differently;
@@ -39,12 +40,31 @@ def features(model: nn.Module, inputs: Tensor, head: str | None = None) -> Tenso
         return forward(network, [inputs], head)[1]
 
 
-@torch.no_grad()
-def forward(network: nn.Module, batches: Iterable[Tensor], head: str | None = None) -> tuple[Tensor, Tensor]:
-    """Run a network, which is in eval mode, and give its outputs and its features for all samples.
+def one_tensor(outputs: Any) -> Tensor:
+    """The outputs of a network, if they are a tensor.
 
     Raises:
-        ValueError: as `features`; or the outputs are no tensor.
+        ValueError: they are a dict, a tuple or something else.
+
+    >>> one_tensor(torch.ones(2)).shape
+    torch.Size([2])
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    raise ValueError(
+        f"the model answers with a {type(outputs).__name__}, expected a tensor of outputs: wrap it in a module that "
+        "gives the logits"
+    )
+
+
+@torch.no_grad()
+def forward(
+    network: nn.Module, batches: Iterable[Tensor], head: str | None = None
+) -> tuple[list[Any], Tensor]:
+    """Run a network, which is in eval mode, and give its answer to each batch and its features for all samples.
+
+    Raises:
+        ValueError: as `features`.
     """
     modules = dict(named_modules(network))
     if head is not None and head not in modules:
@@ -74,12 +94,7 @@ def forward(network: nn.Module, batches: Iterable[Tensor], head: str | None = No
     finally:
         for handle in handles:
             handle.remove()
-    if not isinstance(outputs[0], Tensor):
-        raise ValueError(
-            f"the model answers with a {type(outputs[0]).__name__}, expected a tensor of outputs: wrap it in a module "
-            "that gives the logits"
-        )
-    return torch.cat(outputs), torch.cat(found)
+    return outputs, torch.cat(found)
 
 
 def _of_type(modules: dict[str, nn.Module], kind: type[nn.Module]) -> dict[str, nn.Module]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from hare_tortoise.methods import Loss
 from hare_tortoise.methods.support.names import named_weights
 
-from .derivatives import differentiated, gram
+from .derivatives import differentiated, gram, loss_of
 
 
 def fresh_gradients(
@@ -29,11 +31,12 @@ def fresh_gradients(
         loss: of outputs and targets, a scalar.
 
     Returns:
-        Gradients by canonical name, in the shape and dtype of the parameters.
+        Gradients by canonical name, in the shape and dtype of the parameters; NaN or infinite where they are.
 
     Raises:
         ValueError: a layer in train mode would draw or fill statistics, the answers to the same inputs differ, no
             parameter requires a gradient, or the model is sharded.
+        TypeError: the model answers with no tensor, and the loss does not take that.
 
     Example:
         >>> model = nn.Linear(2, 1, bias=False)
@@ -47,7 +50,7 @@ def fresh_gradients(
             for name, tensor in named_weights(network).items()
             if isinstance(tensor, nn.Parameter) and tensor.requires_grad
         }
-        value = loss(network(inputs), targets)
+        value = loss_of(loss, network(inputs), targets)
         found = torch.autograd.grad(value, list(weights.values()), materialize_grads=True)
     return dict(zip(weights, found, strict=True))
 
@@ -62,7 +65,7 @@ def gradient_norm(gradients: Mapping[str, Tensor], *, order: int = 2) -> Tensor:
         order: 2, or 1 (few large elements dominate the 2-norm).
 
     Returns:
-        A scalar tensor, at least float32.
+        A scalar tensor, at least float32; NaN or infinite if an element is.
 
     Raises:
         ValueError: another order, or no gradients.
@@ -89,7 +92,8 @@ def gradient_norm_per_layer(gradients: Mapping[str, Tensor], *, order: int = 2) 
         order: 2 or 1.
 
     Returns:
-        Scalar tensors by the name of the layer; a parameter of the network itself is a layer of its own.
+        Scalar tensors by the name of the layer, as `gradient_norm` has them; a parameter of the network itself is a
+        layer of its own.
 
     Raises:
         ValueError: another order, or no gradients.
@@ -100,10 +104,19 @@ def gradient_norm_per_layer(gradients: Mapping[str, Tensor], *, order: int = 2) 
         {'0': tensor(5.), 'token': tensor(2.)}
     """
     _check(gradients, order)
+    return {layer: gradient_norm(members, order=order) for layer, members in by_layer(gradients).items()}
+
+
+def by_layer(gradients: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The gradients of each layer, by its name; a parameter of the network itself is a layer of its own.
+
+    >>> by_layer({"0.weight": torch.ones(1), "0.bias": torch.ones(1)}).keys()
+    dict_keys(['0'])
+    """
     layers: dict[str, dict[str, Tensor]] = {}
     for name, gradient in gradients.items():
         layers.setdefault(name.rpartition(".")[0] or name, {})[name] = gradient
-    return {layer: gradient_norm(members, order=order) for layer, members in layers.items()}
+    return layers
 
 
 def zero_gradient_ratio(gradients: Mapping[str, Tensor]) -> Tensor:
@@ -114,7 +127,7 @@ def zero_gradient_ratio(gradients: Mapping[str, Tensor]) -> Tensor:
             the zeros.
 
     Returns:
-        A scalar tensor in float32, from 0 to 1.
+        A scalar tensor in float32, from 0 to 1; NaN if an element is NaN or infinite.
 
     Raises:
         ValueError: no gradients.
@@ -130,7 +143,10 @@ def zero_gradient_ratio(gradients: Mapping[str, Tensor]) -> Tensor:
     _check(gradients)
     first = next(iter(gradients.values()))
     zeros = torch.stack([(gradient == 0).sum().to(first.device) for gradient in gradients.values()])
-    return zeros.sum() / sum(map(Tensor.numel, gradients.values()))
+    finite = torch.stack([gradient.isfinite().all().to(first.device) for gradient in gradients.values()])
+    ratio = zeros.sum() / sum(map(Tensor.numel, gradients.values()))
+    # A NaN is not zero, but it is no gradient that moves a weight either.
+    return ratio.where(finite.all(), math.nan)
 
 
 def gradient_covariance(
@@ -154,10 +170,12 @@ def gradient_covariance(
             all, gradients are computed again for each pair of chunks.
 
     Returns:
-        Shape (samples, samples), symmetric, from -1 to 1.
+        Shape (samples, samples), symmetric, from -1 to 1; NaN in the row and column of a sample whose gradient is not
+        finite.
 
     Raises:
         ValueError: as `fresh_gradients`; a chunk below 1; not as many targets as inputs.
+        TypeError: as `fresh_gradients`.
 
     References:
         Lyle et al., "Understanding Plasticity in Neural Networks", ICML 2023, arXiv 2303.01486.
@@ -168,7 +186,7 @@ def gradient_covariance(
         [[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     with differentiated(model, inputs) as network:
-        products = gram(network, loss, (inputs, targets), chunk=chunk, scaled=True)
+        products = gram(network, partial(loss_of, loss), (inputs, targets), chunk=chunk, scaled=True)
     norms = products.diagonal().sqrt()
     # Where a gradient is zero its products are.
     norms = norms.masked_fill(norms == 0, 1.0)
@@ -185,7 +203,7 @@ def gradient_alignment(covariance: Tensor) -> Tensor:
         covariance: `C`, as `gradient_covariance` gives it, of at least 2 samples.
 
     Returns:
-        A scalar tensor.
+        A scalar tensor; NaN if one of the pairs is.
 
     Raises:
         ValueError: not a square matrix of at least 2 samples.
@@ -209,7 +227,7 @@ def gradient_conflict(covariance: Tensor) -> Tensor:
         covariance: `C`, as `gradient_covariance` gives it, of at least 2 samples.
 
     Returns:
-        A scalar tensor from 0 to 1.
+        A scalar tensor from 0 to 1; NaN if one of the pairs is.
 
     Raises:
         ValueError: not a square matrix of at least 2 samples.
@@ -222,7 +240,7 @@ def gradient_conflict(covariance: Tensor) -> Tensor:
         tensor(1.)
     """
     pairs = _pairs(covariance)
-    return (pairs < 0).to(pairs.dtype).mean()
+    return (pairs < 0).to(pairs.dtype).masked_fill(pairs.isnan(), math.nan).mean()
 
 
 def _pairs(covariance: Tensor) -> Tensor:

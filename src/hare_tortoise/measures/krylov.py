@@ -36,7 +36,7 @@ def largest(
 
     Args:
         library: the module `hessian_eigenthings`.
-        operator: symmetric, of more dimensions than the budget.
+        operator: symmetric, of more dimensions than the budget; its products are finite, or it raises.
         k: how many, at most the budget.
         by_magnitude: the largest in magnitude; False: the largest.
         tolerance: accepted error relative to the largest magnitude found.
@@ -178,8 +178,6 @@ def _iterate(library: ModuleType, found: _Found, start: Tensor, steps: int) -> _
     """One run of the library's iteration of at most so many steps, and one product more."""
     backend = exact_sums(library)
     scale = found.product(start / backend.norm(start)).abs().amax().item()
-    if not math.isfinite(scale):
-        raise ValueError("a product with the Hessian holds a NaN or an infinity: has the training diverged?")
     unit = scale or 1.0
     scaled = library.LambdaOperator(
         lambda vector: found.product(vector) / unit,

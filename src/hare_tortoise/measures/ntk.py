@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .derivatives import differentiated, gram
+from .features import one_tensor
 from .rank import srank
 
 
@@ -18,11 +19,12 @@ def empirical_ntk(model: nn.Module, inputs: Tensor, *, chunk: int | None = None)
             all, the derivatives are computed again for each pair of chunks.
 
     Returns:
-        Shape (samples·outputs, samples·outputs), symmetric, the outputs of a sample beside each other.
+        Shape (samples·outputs, samples·outputs), symmetric, the outputs of a sample beside each other. Derivatives that
+        are not finite are NaN or infinite there.
 
     Raises:
         ValueError: a layer in train mode would draw or fill statistics, the answers to the same inputs differ, no
-            parameter requires a gradient, the model is sharded, or a chunk is below 1.
+            parameter requires a gradient, the model is sharded, a chunk is below 1, or the answers are no tensor.
 
     References:
         Jacot et al., "Neural Tangent Kernel", NeurIPS 2018, arXiv 1806.07572.
@@ -33,7 +35,7 @@ def empirical_ntk(model: nn.Module, inputs: Tensor, *, chunk: int | None = None)
         [[1.0, 2.0], [2.0, 13.0]]
     """
     with differentiated(model, inputs) as network:
-        return gram(network, lambda outputs: outputs, (inputs,), chunk=chunk)
+        return gram(network, one_tensor, (inputs,), chunk=chunk)
 
 
 def ntk_rank(model: nn.Module, inputs: Tensor, *, delta: float = 0.01, chunk: int | None = None) -> Tensor:
@@ -51,10 +53,10 @@ def ntk_rank(model: nn.Module, inputs: Tensor, *, delta: float = 0.01, chunk: in
         chunk: as for `empirical_ntk`.
 
     Returns:
-        A whole number as a float64 scalar.
+        A whole number as a float64 scalar; NaN if a derivative is not finite.
 
     Raises:
-        ValueError: as `empirical_ntk`; `delta` is out of range; the kernel holds a NaN or an infinity.
+        ValueError: as `empirical_ntk`; `delta` is out of range.
 
     References:
         Lyle et al., "Disentangling the Causes of Plasticity Loss in Neural Networks", CoLLAs 2024, arXiv 2402.18762,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Literal, Self, get_args
@@ -31,18 +32,22 @@ class Probe:
     """Take measures of a network every so many optimizer steps, in any training loop.
 
     Training goes on bit for bit as without it: weights, buffers, gradients, optimizer, random states and modes. The
-    measures are taken in eval mode, always on the same data.
+    measures are taken in eval mode, always on the same data. A network that has diverged is measured too: figures of
+    what is not finite are NaN (norms may be infinite), and the training goes on.
 
     Args:
         model: the network that is trained, wrapped (DDP, `torch.compile`) or not; under FSDP2 every process has a
             probe.
         data: inputs and targets, or an iterable of such pairs that gives the same ones in the same order each time
             (it is read twice at once, and again at each `take`); moved to the model's device. A few hundred samples
-            to a few thousand, all in memory. Measures of units and features run them in parts of 256 (or as they come);
+            to a few thousand, all in memory, in the dtype that the model takes.
+            Measures of units and features run them in parts of 256 (or as they come);
             those of gradients, curvature and trainability in one forward with a graph (of at most 512 for the latter
             two), in memory as a training step on so many would be.
         measures: names of `MEASURES`, or a mapping of names to `Measure`, for measures of your own.
-        every: optimizer steps from one taking to the next, at least 1; None: only `take()` takes them.
+        every: optimizer steps from one taking to the next, at least 1; None: only `take()` takes them. With a number
+            the measures are tried out at once on eight samples, so that none ends the training later; that costs as
+            many passes as a taking, on those few, and records nothing.
         optimizer: the optimizer(s) of which the last one's step is counted; without, call `step()` after each step. A
             method that acts on the same optimizer is built first: the probe then measures what it left.
         method: the method at work on the model, for measures that compare with what it deploys.
@@ -50,12 +55,15 @@ class Probe:
         head: name of the output layer, whose input are the features; None: the last Linear that is called.
         fresh: builds a new network of the same form, for measures that compare with one; None: the `reset_parameters`
             of each module.
-        loss: of outputs and targets, a scalar.
+        loss: of outputs and targets, a scalar; outputs are what the model answers with, a dict too. Trainability asks
+            it of random class labels: targets that are floating are refused there.
 
     Raises:
         ValueError: for an unknown measure, or one that needs a method that deploys a network of its own; for data that
-            shuffle or can be read only once; for a model whose answers to the same inputs differ in eval mode; and at
-            a taking if the data have changed, or a measure cannot be taken of this network.
+            shuffle or can be read only once; for a model whose answers to the same inputs differ in eval mode, or that
+            is of another dtype than the data; for a measure that cannot be taken of this network (without `every` at
+            a taking); and at a taking if the data have changed.
+        TypeError: `loss` does not take what the model answers with.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -75,7 +83,7 @@ class Probe:
         model: nn.Module,
         data: Pair | Iterable[Pair],
         *,
-        measures: Sequence[str] | Mapping[str, Measure],
+        measures: Iterable[str] | Mapping[str, Measure],
         every: int | None = None,
         optimizer: Optimizer | Sequence[Optimizer] | None = None,
         method: Method | None = None,
@@ -104,8 +112,10 @@ class Probe:
         self._count_from(0)
         with undisturbed(model) as network:
             self.data = Data(data)
-            check_deterministic(network, self.data.example.to(_device(network)))
+            check_deterministic(network, self.data.example[0][0].to(_device(network)))
         self._initial = snapshot(model, _parameters(model)) if _needed("initial", self.measures) else {}
+        if every is not None:
+            self._try_out()
         if optimizer is not None:
             self.attach(optimizer)
 
@@ -168,10 +178,24 @@ class Probe:
             The figure of each measure under its name, and its details under `name/detail`.
 
         Raises:
-            ValueError: the data have changed, or a measure cannot be taken of this network.
+            ValueError: the data have changed, or a measure cannot be taken of this network: nothing is recorded then,
+                and churn still compares with the last taking that succeeded.
+            TypeError: `loss` does not take what the model answers with.
             RuntimeError: the model has the weights of the tortoise at the moment (`deployed_weights()`).
         """
         refuse_while_lent(self.model, "taking measures")
+        values, self._memory = self._found(self.data.batches())
+        self.records.append({"step": self.steps, **values})
+        return values
+
+    def _try_out(self) -> None:
+        # Of few samples some figures are not known well; here they are thrown away.
+        with warnings.catch_warnings(action="ignore"):
+            self._found(self.data.example)
+
+    def _found(self, batches: Sequence[Pair]) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """The figures on these data, and what the measures remember of them."""
+        memory = dict(self._memory)
         deployed = None if self.method is None else self.method.deployed
         values: dict[str, float] = {}
         with ExitStack() as undo:
@@ -181,21 +205,24 @@ class Probe:
                 _require_gradients_alike(trained, deployed)
             context = Context(
                 model=deployed if deployed is not None and self.of == "deployed" else trained,
-                batches=self._batches(trained),
+                batches=_moved(batches, _device(trained)),
                 loss=self.loss,
                 trained=trained,
                 deployed=deployed,
                 initial=self._initial,
                 head=self.head,
                 fresh=self.fresh,
-                memory=self._memory,
+                memory=memory,
             )
             for name, measure in self.measures.items():
-                found = measure.take(context)
+                try:
+                    found = measure.take(context)
+                except Exception as error:
+                    error.add_note(f"raised by the measure {name}")
+                    raise
                 found = found if isinstance(found, dict) else {"": found}
                 values |= {f"{name}/{key}" if key else name: float(value) for key, value in found.items()}
-        self.records.append({"step": self.steps, **values})
-        return values
+        return values, memory
 
     def state_dict(self) -> dict[str, Any]:
         """Records, counts, initial weights and what measures remember: loads with `weights_only=True`."""
@@ -233,12 +260,14 @@ class Probe:
         self._steps = StepCount(steps)
         self._next = None if self.every is None else steps + self.every - steps % self.every
 
-    def _batches(self, network: nn.Module) -> list[Pair]:
-        device = _device(network)
-        return [(inputs.to(device), targets.to(device)) for inputs, targets in self.data.batches()]
+
+def _moved(batches: Iterable[Pair], device: torch.device) -> list[Pair]:
+    return [(inputs.to(device), targets.to(device)) for inputs, targets in batches]
 
 
-def _chosen(measures: Sequence[str] | Mapping[str, Measure]) -> dict[str, Measure]:
+def _chosen(measures: Iterable[str] | Mapping[str, Measure]) -> dict[str, Measure]:
+    if not isinstance(measures, str | Mapping):
+        measures = tuple(measures)
     if isinstance(measures, str) or not measures:
         raise ValueError(f"measures is {measures!r}, expected a list of names, at least one, of {_known()}")
     if isinstance(measures, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -32,11 +33,11 @@ def singular_values(features: Tensor, *, method: Algorithm = "auto") -> Tensor:
 
     Returns:
         float64, shape (min(samples, features),), on the device of the features (the CPU in place of MPS, which has no
-        float64).
+        float64). All are NaN if a feature is NaN or infinite (asking that waits for the device, as the decompositions
+        do).
 
     Raises:
-        ValueError: the features are no matrix, empty, not floating, or hold a NaN or an infinity (asking that waits
-            for the device, as the decompositions do); `method` is unknown.
+        ValueError: the features are no matrix, empty, or not floating; `method` is unknown.
 
     Example:
         >>> singular_values(torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])).tolist()
@@ -50,12 +51,14 @@ def singular_values(features: Tensor, *, method: Algorithm = "auto") -> Tensor:
     # LAPACK is several times faster on a tall matrix than on its transpose.
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     if method == "svd":
-        _refuse_non_finite(tall)
+        if not _finite(tall):
+            return _unknown(tall)
         values: Tensor = torch.linalg.svdvals(tall.to(torch.promote_types(tall.dtype, torch.float32)))
         return values.double()
     gram = _lower_gram(tall.double())
     # Each element is in a square on the diagonal, which is quicker to look through.
-    _refuse_non_finite(gram.diagonal())
+    if not _finite(gram.diagonal()):
+        return _unknown(tall)
     squares: Tensor = torch.linalg.eigvalsh(gram).flip(0)
     floor = squares[0] * _FLOAT32_ROUNDING**2
     return squares.where(squares > floor, 0).sqrt()
@@ -78,7 +81,7 @@ def effective_rank(features: Tensor, *, method: Algorithm = "auto") -> Tensor:
         method: how the singular values are computed, see `singular_values`.
 
     Returns:
-        A float64 scalar.
+        A float64 scalar; NaN if a feature is not finite.
 
     Raises:
         ValueError: as `singular_values`.
@@ -97,7 +100,8 @@ def entropy_rank(values: Tensor) -> Tensor:
     """The effective rank of a matrix with these singular values, in descending order."""
     share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     entropy = -torch.special.xlogy(share, share).sum()
-    return torch.where(values[0] > 0, entropy.exp(), 0.0)
+    # What is not above 0 is 0, or NaN, and stays so.
+    return torch.where(values[0] > 0, entropy.exp(), values[0])
 
 
 def stable_rank(features: Tensor, *, method: Algorithm = "auto") -> Tensor:
@@ -111,7 +115,7 @@ def stable_rank(features: Tensor, *, method: Algorithm = "auto") -> Tensor:
         method: how the singular values are computed, see `singular_values`.
 
     Returns:
-        A float64 scalar.
+        A float64 scalar; NaN if a feature is not finite.
 
     Raises:
         ValueError: as `singular_values`.
@@ -128,7 +132,7 @@ def stable_rank(features: Tensor, *, method: Algorithm = "auto") -> Tensor:
 
 def energy_rank(values: Tensor) -> Tensor:
     """The stable rank of a matrix with these singular values, in descending order."""
-    return torch.where(values[0] > 0, (values / values[0]).square().sum(), 0.0)
+    return torch.where(values[0] > 0, (values / values[0]).square().sum(), values[0])
 
 
 def srank(features: Tensor, *, delta: float = 0.01, method: Algorithm = "auto") -> Tensor:
@@ -146,7 +150,7 @@ def srank(features: Tensor, *, delta: float = 0.01, method: Algorithm = "auto") 
         method: how the singular values are computed, see `singular_values`.
 
     Returns:
-        A whole number as a float64 scalar.
+        A whole number as a float64 scalar; NaN if a feature is not finite.
 
     Raises:
         ValueError: `delta` is out of range; else as `singular_values`.
@@ -175,7 +179,7 @@ def approximate_rank(features: Tensor, *, delta: float = 0.01, method: Algorithm
         method: how the singular values are computed, see `singular_values`.
 
     Returns:
-        A whole number as a float64 scalar.
+        A whole number as a float64 scalar; NaN if a feature is not finite.
 
     Raises:
         ValueError: `delta` is out of range; else as `singular_values`.
@@ -197,7 +201,7 @@ def counted_rank(values: Tensor, delta: float = 0.01) -> Tensor:
     total = values.sum()
     # Equal singular values come out of the decomposition equal but for rounding.
     reached = values.cumsum(0) >= (1 - delta - _ROUNDING) * total
-    return torch.where(total > 0, (~reached).sum() + 1.0, 0.0).double()
+    return torch.where(total > 0, (~reached).sum() + 1.0, total).double()
 
 
 def _checked(features: Tensor) -> Tensor:
@@ -211,9 +215,13 @@ def _checked(features: Tensor) -> Tensor:
     return features.detach().cpu() if features.device.type == "mps" else features.detach()
 
 
-def _refuse_non_finite(values: Tensor) -> None:
-    if not bool(values.isfinite().all()):
-        raise ValueError("features hold a NaN or an infinity, which have no rank: has the training diverged?")
+def _finite(values: Tensor) -> bool:
+    return bool(values.isfinite().all())
+
+
+def _unknown(tall: Tensor) -> Tensor:
+    # The decompositions raise, or do not end, on a NaN.
+    return tall.new_full((tall.shape[1],), math.nan, dtype=torch.float64)
 
 
 def _lower_gram(matrix: Tensor) -> Tensor:

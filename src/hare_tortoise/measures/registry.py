@@ -75,8 +75,26 @@ def _apart(context: Context) -> float:
 
 
 def _trainability(context: Context) -> float:
-    inputs, outputs = context.inputs[:_PROBE_SAMPLES], context.outputs.shape[-1]
-    return float(trainability(context.model, context.fresh, inputs, outputs, steps=_PROBE_STEPS))
+    if context.targets.is_floating_point():
+        raise ValueError(
+            f"the targets are of {context.targets.dtype}, expected class labels (whole numbers): trainability fits "
+            "random labels of classes; leave it out, or call trainability() with a loss of outputs and labels"
+        )
+    if context.outputs.ndim != 2:
+        raise ValueError(
+            f"the outputs have shape {tuple(context.outputs.shape)}, expected (samples, classes): trainability draws "
+            "one label for each sample; leave it out, or wrap the model in a module that answers so"
+        )
+    inputs, _ = takes.spread(context, _PROBE_SAMPLES)
+    found = trainability(
+        context.model,
+        context.fresh,
+        inputs,
+        context.outputs.shape[1],
+        steps=_PROBE_STEPS,
+        loss=context.loss,
+    )
+    return float(found)
 
 
 _FORWARD = "one forward of the data"

@@ -19,6 +19,7 @@ from .curvature import (
 )
 from .derivatives import parameters
 from .gradients import (
+    by_layer,
     fresh_gradients,
     gradient_alignment,
     gradient_conflict,
@@ -42,31 +43,35 @@ def take_gradient_norm(context: Context) -> dict[str, float]:
     return found
 
 
-def take_zero_gradient_ratio(context: Context) -> float:
-    """The share of zeros in the whole gradient."""
-    return float(zero_gradient_ratio(_gradients(context)))
+def take_zero_gradient_ratio(context: Context) -> dict[str, float]:
+    """The share of zeros in the whole gradient, and in those of the layers as "layer/…"."""
+    gradients = _gradients(context)
+    found = {"": float(zero_gradient_ratio(gradients))}
+    for layer, members in by_layer(gradients).items():
+        found[f"layer/{layer}"] = float(zero_gradient_ratio(members))
+    return found
 
 
 def take_gradient_covariance(context: Context) -> dict[str, float]:
     """The mean cosine of the gradients of pairs of at most 64 samples; the share of negative ones as "conflict"."""
-    inputs, targets = _spread(context, PAIRS)
+    inputs, targets = spread(context, PAIRS)
     covariance = gradient_covariance(context.model, inputs, targets, loss=context.loss)
     return {"": float(gradient_alignment(covariance)), "conflict": float(gradient_conflict(covariance))}
 
 
 def take_ntk_rank(context: Context) -> float:
     """The rank of the empirical tangent kernel of at most 32 samples."""
-    return float(ntk_rank(context.model, _spread(context, KERNEL)[0]))
+    return float(ntk_rank(context.model, spread(context, KERNEL)[0]))
 
 
 def take_hessian_eigenvalue(context: Context) -> float:
     """The eigenvalue of the Hessian of at most 512 samples that is largest in magnitude, with its sign."""
-    return float(hessian_eigenvalues(context.model, *_spread(context, CURVATURE), loss=context.loss))
+    return float(hessian_eigenvalues(context.model, *spread(context, CURVATURE), loss=context.loss))
 
 
 def take_hessian_trace(context: Context) -> float:
     """The trace of the Hessian of at most 512 samples."""
-    return float(hessian_trace(context.model, *_spread(context, CURVATURE), loss=context.loss))
+    return float(hessian_trace(context.model, *spread(context, CURVATURE), loss=context.loss))
 
 
 def take_hessian_rank(context: Context) -> dict[str, float]:
@@ -76,7 +81,7 @@ def take_hessian_rank(context: Context) -> dict[str, float]:
     eigenvalues, relative to the largest, infinite where some may have been missed.
     """
     k = min(EIGENVALUES, sum(weight.numel() for weight in parameters(context.model).values()))
-    inputs, targets = _spread(context, CURVATURE)
+    inputs, targets = spread(context, CURVATURE)
     values, error = bounded_eigenvalues(
         context.model, inputs, targets, k=k, loss=context.loss, max_products=PRODUCTS
     )
@@ -100,7 +105,8 @@ def _gradients(context: Context) -> dict[str, Tensor]:
     return fresh_gradients(context.model, context.inputs, context.targets, loss=context.loss)
 
 
-def _spread(context: Context, most: int) -> tuple[Tensor, Tensor]:
+def spread(context: Context, most: int) -> tuple[Tensor, Tensor]:
+    """At most so many of the samples, evenly from the first to the last: inputs and targets."""
     samples = len(context.inputs)
     if samples <= most:
         return context.inputs, context.targets

@@ -17,7 +17,8 @@ from hare_tortoise.methods.support.plain_copy import HALF, plain_copy
 from hare_tortoise.methods.support.randomness import seeded
 from hare_tortoise.methods.support.sharding import in_parts
 
-from .undisturbed import undisturbed
+from .features import one_tensor
+from .undisturbed import dtypes_told, undisturbed
 
 BuildOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 _adam: BuildOptimizer = partial(Adam, lr=1e-3)
@@ -50,13 +51,15 @@ def trainability(
         seed: of labels, batches, the fresh network and dropout.
         optimizer: builds an optimizer from a list of parameters; its learning rate is part of the budget.
         batch_size: samples per step, reshuffled in each pass; None: all.
-        loss: of outputs and targets.
+        loss: of outputs and class labels, a scalar.
 
     Returns:
-        A scalar tensor. Positive: the checkpoint learns worse than a fresh network.
+        A scalar tensor. Positive: the checkpoint learns worse than a fresh network; NaN or infinite: its weights are
+        not finite, or a fit diverged.
 
     Raises:
-        ValueError: a number is out of range, the model cannot be copied, or `fresh` builds another network.
+        ValueError: a number is out of range, the model cannot be copied, `fresh` builds another network, or the answers
+            are not of shape (samples, classes).
         TypeError: `fresh` is not callable.
 
     References:
@@ -154,9 +157,14 @@ def _check(model: nn.Module, inputs: Tensor, outputs: int, steps: int, batch_siz
 
 
 def _check_width(network: nn.Module, inputs: Tensor, outputs: int) -> None:
-    with torch.no_grad():
-        shape = network.eval()(inputs[:1]).shape
-    if len(shape) != 2 or shape[1] < outputs:
+    with torch.no_grad(), dtypes_told(network, inputs):
+        shape = one_tensor(network.eval()(inputs[:1])).shape
+    if len(shape) != 2:
+        raise ValueError(
+            f"the network answers a sample in shape {tuple(shape)}, expected (1, classes): one label is drawn for each "
+            "sample; wrap it in a module that answers so"
+        )
+    if shape[1] < outputs:
         raise ValueError(
             f"the network answers a sample in shape {tuple(shape)}, expected (1, classes) with at least {outputs} "
             f"classes, since outputs is {outputs}"

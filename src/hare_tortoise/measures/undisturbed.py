@@ -111,19 +111,48 @@ def check_deterministic(model: nn.Module, inputs: Tensor) -> None:
         inputs: of any size; a small batch is enough.
 
     Raises:
-        ValueError: a layer in train mode would draw or fill statistics; or the answers differ.
+        ValueError: a layer in train mode would draw or fill statistics; the answers differ; or the inputs are of
+            another dtype than the weights, and the forward fails.
 
     Example:
         >>> check_deterministic(nn.Linear(2, 2), torch.ones(3, 2))
     """
     refuse_train_mode(model)
-    with undisturbed(model) as network, torch.no_grad():
+    with undisturbed(model) as network, torch.no_grad(), dtypes_told(network, inputs):
         first, second = network(inputs), network(inputs)
-    if not _same(first, second):
+    if not same_answers(first, second):
         raise ValueError(
             f"two forwards of the same inputs through the model ({type(unwrap(model)).__name__}) differ in eval mode, "
             "expected one answer: turn off what draws at random in its forward"
         )
+
+
+@contextmanager
+def dtypes_told(network: nn.Module, inputs: Tensor) -> Iterator[None]:
+    """Name the dtypes of inputs and weights if they differ and the forward in the block fails.
+
+    A network that casts its inputs takes any.
+
+    Raises:
+        ValueError: the forward fails, and the inputs are floating and in none of the dtypes of the weights.
+
+    >>> model, inputs = nn.Linear(2, 2), torch.ones(1, 2).double()
+    >>> with dtypes_told(model, inputs):
+    ...     model(inputs)
+    Traceback (most recent call last):
+    ValueError: a forward failed, ...
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        dtypes = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
+        if not inputs.is_floating_point() or not dtypes or inputs.dtype in dtypes:
+            raise
+        raise ValueError(
+            f"a forward failed, and the inputs are of {inputs.dtype}, the weights of the model of "
+            f"{', '.join(sorted(map(str, dtypes)))}: give data in the dtype of the model, such as "
+            f"inputs.to({min(map(str, dtypes))}) ({error})"
+        ) from error
 
 
 def _acts_in_training(module: nn.Module) -> bool:
@@ -134,13 +163,21 @@ def _acts_in_training(module: nn.Module) -> bool:
     return isinstance(module, nn.MultiheadAttention | nn.RNNBase) and module.dropout > 0
 
 
-def _same(first: Any, second: Any) -> bool:
+def same_answers(first: Any, second: Any) -> bool:
+    """Whether two answers of a network are the same bit for bit; a NaN equals another.
+
+    >>> nan = torch.tensor(torch.nan)
+    >>> same_answers(nan, nan.clone()), same_answers(nan, torch.ones(()))
+    (True, False)
+    """
     if isinstance(first, Tensor):
-        return first.shape == second.shape and bool(((first == second) | (first != first)).all())
+        return first.shape == second.shape and bool(
+            ((first == second) | (first.isnan() & second.isnan())).all()
+        )
     if isinstance(first, dict):
-        return all(_same(value, second[key]) for key, value in first.items())
+        return all(same_answers(value, second[key]) for key, value in first.items())
     if isinstance(first, list | tuple):
-        return all(map(_same, first, second))
+        return all(map(same_answers, first, second))
     return True
 
 

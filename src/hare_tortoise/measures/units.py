@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from hare_tortoise.methods.support.unit_tracing import tensors_in
 from hare_tortoise.methods.support.units import activations
 
-from .undisturbed import check_deterministic, undisturbed
+from .undisturbed import check_deterministic, same_answers, undisturbed
 
 Bounds = tuple[float, float]
 # How near to a bound counts as saturated: |tanh| > 0.99, sigmoid < 0.01 or > 0.99.
@@ -49,7 +50,7 @@ def activity(h: Tensor, *, channel: int = 1, bounds: Bounds | None = None) -> Ac
         bounds: of the nonlinearity, such as (-1, 1) for tanh; None: it has none.
 
     Returns:
-        Its tensors are NaN for a unit with a NaN among its activations.
+        Its tensors are NaN for a unit with a NaN or an infinity among its activations.
 
     Raises:
         ValueError: `h` has a single dimension, is empty, or has no dimension `channel`.
@@ -65,7 +66,7 @@ def activity(h: Tensor, *, channel: int = 1, bounds: Bounds | None = None) -> Ac
         )
     dtype = torch.float32 if h.device.type == "mps" else torch.float64
     rest = [dim for dim in range(h.ndim) if dim != channel % h.ndim]
-    unknown = h.isnan().any(rest)
+    unknown = (~h.isfinite()).any(rest)
 
     def share(found: Tensor) -> Tensor:
         return (
@@ -86,9 +87,12 @@ def unit_activity(model: nn.Module, inputs: Tensor) -> dict[str, Activity]:
         model: any module in eval mode, wrapped or not. It is left as it was, in every bit.
         inputs: shape (samples, ...); all activations of one forward are held in memory.
 
+    Returns:
+        Sums by the name of the layer, NaN for units that are not finite.
+
     Raises:
         ValueError: the model is in train mode with dropout or BatchNorm, or answers the same inputs differently; no
-            layer has a nonlinearity behind it; activations are not finite.
+            layer has a nonlinearity behind it.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -106,7 +110,7 @@ def over_batches(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, Act
     """Sum up what every hidden layer of a network in eval mode does with batches of inputs, one after the other.
 
     Raises:
-        ValueError: no layer has a nonlinearity behind it; activations are not finite.
+        ValueError: no layer has a nonlinearity behind it.
     """
     found: dict[str, list[tuple[int, Activity]]] = {}
     for inputs in batches:
@@ -118,14 +122,7 @@ def over_batches(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, Act
             f"no layer of the model ({type(network).__name__}) has a nonlinearity behind it that could be followed: "
             "there are no hidden units to measure"
         )
-    whole = {name: _mean(parts) for name, parts in found.items()}
-    finite = torch.stack([layer.magnitude.isfinite().all() for layer in whole.values()]).tolist()
-    names = [name for name, is_finite in zip(whole, finite, strict=True) if not is_finite]
-    if names:
-        raise ValueError(
-            f"the activations of {', '.join(names[:8])} are not finite: has the training diverged?"
-        )
-    return whole
+    return {name: _mean(parts) for name, parts in found.items()}
 
 
 def _hidden(network: nn.Module, inputs: Tensor) -> Iterator[tuple[str, Tensor, int, Bounds | None]]:
@@ -138,7 +135,8 @@ def _hidden(network: nn.Module, inputs: Tensor) -> Iterator[tuple[str, Tensor, i
     finally:
         handle.remove()
     for name, (h, channel) in layers.items():
-        if not _equal(h, answers[-1]):
+        # An answer of NaN is equal to none: then the output is among the layers, which are NaN all the same.
+        if not any(h.shape == answer.shape and torch.equal(h, answer) for answer in tensors_in(answers[-1])):
             yield name, h, channel, bounded.of(h)
 
 
@@ -152,7 +150,7 @@ def dormancy_scores(layer: Tensor | Activity) -> Tensor:
         layer: activations of shape (samples, units, ...), or what `activity` made of them.
 
     Returns:
-        Shape (units,), at least 0, mean 1 unless all are 0.
+        Shape (units,), at least 0, mean 1 unless all are 0; NaN for all if an activation of the layer is not finite.
 
     Example:
         >>> dormancy_scores(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])).tolist()
@@ -174,7 +172,7 @@ def dormant_ratio(layers: Layers, threshold: float = 0.025) -> Tensor:
         threshold: at least 0. 0 counts units that are zero for all inputs; 0.025 and 0.1 are the paper's others.
 
     Returns:
-        A scalar in [0, 1]; NaN if an activation is.
+        A scalar in [0, 1]; NaN if an activation is not finite.
 
     Raises:
         ValueError: `threshold` is negative or not finite, or there are no layers.
@@ -200,7 +198,7 @@ def dead_units(layers: Layers) -> Tensor:
         layers: as for `dormant_ratio`.
 
     Returns:
-        A scalar in [0, 1]; NaN if an activation is.
+        A scalar in [0, 1]; NaN if an activation is not finite.
 
     Raises:
         ValueError: there are no layers.
@@ -222,7 +220,7 @@ def zero_activation_ratio(layers: Layers) -> Tensor:
         layers: as for `dormant_ratio`.
 
     Returns:
-        A scalar in [0, 1]; NaN if an activation is.
+        A scalar in [0, 1]; NaN if an activation is not finite.
 
     Raises:
         ValueError: there are no layers.
@@ -245,7 +243,7 @@ def saturated_units(layers: Activity | Mapping[str, Activity]) -> Tensor:
         layers: what `activity` gives with `bounds`, or `unit_activity`; layers without bounds are left out.
 
     Returns:
-        A scalar in [0, 1]; NaN if an activation is.
+        A scalar in [0, 1]; NaN if an activation is not finite.
 
     Raises:
         ValueError: no layer has a nonlinearity with bounds (tanh, sigmoid, hardtanh, hardsigmoid, softsign, relu6).
@@ -331,8 +329,4 @@ class _Bounded(TorchFunctionMode):
 
     def of(self, h: Tensor) -> Bounds | None:
         """The bounds of the nonlinearity that a tensor came out of."""
-        return next((bounds for seen, bounds in self.seen if _equal(seen, h)), None)
-
-
-def _equal(h: Tensor, other: Any) -> bool:
-    return isinstance(other, Tensor) and h.shape == other.shape and torch.equal(h, other)
+        return next((bounds for seen, bounds in self.seen if same_answers(seen, h)), None)

@@ -186,7 +186,9 @@ def _pivoted(rows: Sequence[Row]) -> list[str]:
     columns: dict[str, None] = {}
     for row in rows:
         column, _, line = row.what.partition(": ")
-        note = f" ({row.target}: {row.verdict})" if row.target else ""
+        notes = [] if row.spread is None else [" – ".join(figure(value) for value in row.spread)]
+        notes += [f"{row.target}: {row.verdict}"] if row.target else []
+        note = f" ({'; '.join(notes)})" if notes else ""
         cells.setdefault(line, {})[column] = f"{figure(row.value)} {row.unit}{note}"
         columns[column] = None
     table = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]

@@ -1,8 +1,8 @@
 """What every method costs per training step, as a share of a plain step, and what it holds in memory.
 
-A method's own calls are timed: its penalty with the gradient through it, `after_step`, what it observes in the
-forward pass, and `new_data` and other periodic work divided by their period. What changes the gradient step or the
-network is timed by whole steps. Run it with `python -m benchmarks.method_cost`.
+A method's own calls are timed: its penalty with the gradient through it, `after_step`, its hooks in the forward pass,
+and `new_data` and other periodic work divided by their period. What changes the gradient step or the network is timed
+by whole steps. Run it with `python -m benchmarks.method_cost`.
 """
 
 from __future__ import annotations
@@ -10,135 +10,48 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.harness import Outcome, Row, alternate, script
+from benchmarks.harness import Outcome, Row, alternate, median_row, script
+from benchmarks.held import held_bytes
+from benchmarks.method_cases import CHECKED, OWN_CALLS, PLACES, QUICK, WHOLE_STEPS, Case, Place
 from hare_tortoise.lab import registry
 from hare_tortoise.lab.composition import optimizer_of, part_of, settings_of, take_apart, transformed
 from hare_tortoise.lab.spec import Call, parse
 from hare_tortoise.methods import Method
 
 THREADS = 2
-# As many as one round of the method that reads what it has seen every 16 steps.
-CALLS = 16
-# Penalties do the same at each step.
-PENALTIES = 3
-
-
-@dataclass(frozen=True)
-class Case:
-    """A method to be timed.
-
-    Args:
-        text: as it is written on the command line.
-        interval: name of the setting that says how often its periodic work is due, and how often that is.
-        new_data: whether it works when data arrives.
-        at_most: what it may cost on the ResNet-18, as a share of a step.
-    """
-
-    text: str
-    interval: tuple[str, int] | None = None
-    new_data: bool = False
-    at_most: float | None = None
-
-    def every(self, steps: int | None = None) -> str:
-        """Write the method with its periodic work due so often, by default as often as the case says."""
-        if self.interval is None:
-            return self.text
-        call, (name, period) = parse(self.text), self.interval
-        return str(Call(call.name, (*call.settings, (name, period if steps is None else steps))))
-
-
-OWN_CALLS = (
-    Case("hare-tortoise", ("reset_every", 1000), at_most=0.05),
-    Case("ema", at_most=0.05),
-    Case("switch-ema", ("reset_every", 200)),
-    Case("l2"),
-    Case("l2-init", at_most=0.05),
-    Case("wasserstein-init"),
-    Case("spectral-regularization"),
-    Case("parseval"),
-    Case("spectral-decoupling"),
-    Case("self-distillation"),
-    Case("c-chain"),
-    Case("spectral-normalization"),
-    Case("weight-clipping", at_most=0.05),
-    Case("normalize-and-project"),
-    Case("soft-weight-rescaling"),
-    Case("soft-shrink-perturb", at_most=0.05),
-    Case("shrink-perturb", new_data=True, at_most=0.05),
-    Case("from-scratch", new_data=True),
-    Case("head-reset", new_data=True),
-    Case("last-layers-reset(layers=2)", new_data=True),
-    Case("full-reset", ("every", 40_000)),
-    Case("optimizer-reset", new_data=True),
-    Case("dash", new_data=True),
-    Case("fire", new_data=True),
-    Case("plasticity-injection", new_data=True),
-    Case("redo", ("every", 1000), at_most=0.10),
-    Case("regrama", ("every", 1000)),
-    Case("continual-backprop(maturity=1)", at_most=0.10),
-    Case("self-normalized-reset", ("renew_every", 1000), at_most=0.10),
-)
-WHOLE_STEPS = ("crelu", "fourier", "layer-norm", "aid", "upgd", "ada-upgd", "sam", "trac")
-# Also by whole steps, to check the sum of their calls against.
-CHECKED = ("c-chain", "continual-backprop(maturity=1)", "self-normalized-reset")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the cost is measured.
-
-    Args:
-        name: in the table.
-        network: as it is written on the command line.
-        shape: of a batch of inputs.
-        arrival: steps from one arrival of data to the next, by which `new_data` is divided.
-        chunk: batches that `new_data` is given; a few of them are timed for all.
-        limited: whether the targets hold here.
-    """
-
-    name: str
-    network: str
-    shape: tuple[int, ...]
-    arrival: int
-    chunk: int
-    limited: bool = False
-
-
-PLACES = (
-    Place("ResNet-18, batch 256", "resnet18", (256, 3, 32, 32), arrival=2000, chunk=20, limited=True),
-    Place("MLP, batch 64", "mlp(hidden=(256, 256))", (64, 64), arrival=600, chunk=12),
-)
-QUICK = Place("MLP, batch 8", "mlp(hidden=(16, 16))", (8, 12), arrival=100, chunk=2, limited=True)
+# An interval at which nothing is due in a benchmark.
+NEVER = 10**9
 
 
 @dataclass(frozen=True)
 class Step:
-    """A whole training step, and what it trains with."""
+    """A whole training step, on so many rows of the batch, and what it trains with."""
 
-    run: Callable[[], None]
+    run: Callable[[int | None], None]
     model: nn.Module
     optimizer: torch.optim.Optimizer
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the weights and of the optimizer's state."""
-        held = tensors_of([self.model.state_dict(), self.optimizer.state_dict()["state"]])
-        return sum(tensor.nbytes for tensor in held.values())
+        """Bytes of the weights and of the optimizer's state, without the gradients."""
+        return held_bytes([self.model.state_dict(), list(self.optimizer.state.values())])
 
 
 class Bench:
     """A network in training, and a plain step of it to compare with."""
 
-    def __init__(self, place: Place, quick: bool) -> None:
-        self.place, self.quick = place, quick
+    def __init__(self, place: Place) -> None:
+        self.place = place
         generator = torch.Generator().manual_seed(0)
         self.inputs = torch.randn(place.shape, generator=generator)
         self.targets = torch.randint(10, (place.shape[0],), generator=generator)
@@ -164,27 +77,35 @@ class Bench:
         method = self.method(parts.methods[0], model)
         method.attach(optimizer)
 
-        def gradient() -> Tensor:
+        def gradient(rows: int | None) -> Tensor:
+            inputs, targets = (self.inputs, self.targets) if rows is None else self.rows(rows)
             optimizer.zero_grad(set_to_none=True)
-            outputs = model(self.inputs)
-            loss = cross_entropy(outputs, self.targets)
+            outputs = model(inputs)
+            loss = cross_entropy(outputs, targets)
             if method.adds_penalty:
-                loss = loss + method.penalty(self.inputs, outputs, self.targets)
+                loss = loss + method.penalty(inputs, outputs, targets)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()
 
-        def run() -> None:
+        def run(rows: int | None = None) -> None:
             if part_of(call)[1].closure:
-                optimizer.step(gradient)  # type: ignore[arg-type]
+                optimizer.step(partial(gradient, rows))  # type: ignore[arg-type]
             else:
-                gradient()
+                gradient(rows)
                 optimizer.step()
 
         return Step(run, model, optimizer)
 
-    def plain(self) -> None:
-        """Time a plain step; the median of all of them is what costs are divided by."""
-        self.plain_seconds.append(seconds_of(self.step.run))
+    def rows(self, count: int) -> tuple[Tensor, Tensor]:
+        """Give the first rows of the batch."""
+        return self.inputs[:count], self.targets[:count]
+
+    def plain(self) -> float:
+        """Give the seconds of a plain step: timed now where it is short, else the median of those by whole steps."""
+        if self.place.calls > 1:
+            self.plain_seconds.append(mean_seconds(partial(self.step.run, None), self.place.calls // 8))
+            return self.plain_seconds[-1]
+        return statistics.median(self.plain_seconds)
 
     def method(self, call: Call, model: nn.Module) -> Method:
         """Build a method on a network."""
@@ -209,7 +130,8 @@ class Bench:
 
     def small_pass(self, model: nn.Module) -> None:
         """Go forward and backward on a few rows, so that a method has seen something; it is not timed."""
-        cross_entropy(model(self.inputs[:8]), self.targets[:8]).backward()  # type: ignore[no-untyped-call]
+        inputs, targets = self.rows(8)
+        cross_entropy(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
 
 
 def seconds_of(call: Callable[[], object]) -> float:
@@ -219,20 +141,37 @@ def seconds_of(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def own_cost(bench: Bench, case: Case) -> tuple[float, float]:
-    """Time the calls of a method: seconds per step, and what it holds as a share of the weights' bytes."""
-    model, optimizer, method = bench.start(case.every())
-    held = sum(tensor.nbytes for tensor in tensors_of(method.state_dict()).values())
-    cost = calls(bench, model, method) if case.interval is None else periodic(bench, case)
-    cost += observing(bench, model, method, case)
+def mean_seconds(call: Callable[[], object], calls: int) -> float:
+    """Time calls in a row, after one that is not timed."""
+    call()
+    return seconds_of(lambda: [call() for _ in range(calls)]) / calls
+
+
+def own_cost(bench: Bench, case: Case) -> tuple[list[float], float]:
+    """Time the calls of a method: shares of a step, one for each round, and the bytes it holds after them."""
+    model, optimizer, method = bench.start(case.every(1 if case.interval else None))
+    shares = calls(bench, case, model, method)
+    if case.interval is not None:
+        idle_model, kept, idle = bench.start(case.every(NEVER))
+        between = calls(bench, case, idle_model, idle)
+        shares = [
+            idle + max(0.0, busy - idle) / case.interval[1]
+            for busy, idle in zip(shares, between, strict=True)
+        ]
+        del kept
+    # ReDo looks at the pass before a check only, the others at each
+    period = case.interval[1] if case.interval is not None and case.interval[0] == "every" else 1
+    watched = watching(bench, model)
+    shares = [share + watch / period for share, watch in zip(shares, watched, strict=True)]
     if case.new_data:
-        cost += arriving(bench, method) / bench.place.arrival
-    del optimizer
-    return cost, held / bench.weight_bytes
+        model, optimizer, method, arrivals = arriving(bench, case)
+        shares = [share + arrival for share, arrival in zip(shares, arrivals, strict=True)]
+    grown = sum(tensor.nbytes for tensor in model.state_dict().values()) - bench.weight_bytes
+    return shares, held_bytes(method, without=[model, optimizer]) + grown
 
 
-def calls(bench: Bench, model: nn.Module, method: Method) -> float:
-    """Time the penalty, with the gradient through it, and `after_step`: the mean over several steps."""
+def calls(bench: Bench, case: Case, model: nn.Module, method: Method) -> list[float]:
+    """Time the penalty, with the gradient through it, and `after_step`: shares of a step, one for each round."""
     outputs = model(bench.inputs).detach().requires_grad_() if method.adds_penalty else None
 
     def own() -> None:
@@ -242,110 +181,141 @@ def calls(bench: Bench, model: nn.Module, method: Method) -> float:
                 value.backward()  # type: ignore[no-untyped-call]
         method.after_step()
 
-    seconds = []
-    for _ in range(2 + (CALLS if outputs is None else PENALTIES)):
+    def seconds() -> float:
         bench.small_pass(model)
-        seconds.append(seconds_of(own))
-    return statistics.mean(seconds[2:])
+        return seconds_of(own)
+
+    # C-CHAIN compares with the answers of the step before the last
+    for _ in range(2):
+        seconds()
+    count = max(bench.place.calls, case.cycle)
+    return [
+        statistics.mean(seconds() for _ in range(count)) / bench.plain() for _ in range(bench.place.rounds)
+    ]
 
 
-def periodic(bench: Bench, case: Case) -> float:
-    """Time a method with periodic work: its calls in between, and what comes on top once in its period."""
-    assert case.interval is not None
-    seconds = {}
-    for every in (1, 10**9):
-        model, optimizer, method = bench.start(case.every(every))
-        seconds[every] = calls(bench, model, method)
-        del optimizer
-    idle, busy = seconds[10**9], seconds[1]
-    return idle + max(0.0, busy - idle) / case.interval[1]
+def watching(bench: Bench, model: nn.Module) -> list[float]:
+    """Time the hooks that a method has put on the network, in forwards of the whole batch: shares of a step."""
+    spent = [0.0]
+
+    def timed(hook: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return hook(*args, **kwargs)
+            finally:
+                spent[0] += time.perf_counter() - start
+
+        return run
+
+    hooked = False
+    for module in model.modules():
+        # the copy of the network that methods are built on has no hooks of its own
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key, hook in hooks.items():
+                hooks[key], hooked = timed(hook), True
+    if not hooked:
+        return [0.0] * bench.place.rounds
+    shares = []
+    for warm_up in (True, *[False] * bench.place.rounds):
+        spent[0] = 0.0
+        for _ in range(bench.place.calls):
+            model(bench.inputs)
+        if not warm_up:
+            shares.append(spent[0] / bench.place.calls / bench.plain())
+    return shares
 
 
-def observing(bench: Bench, model: nn.Module, method: Method, case: Case) -> float:
-    """Time what a method's hooks in the forward and backward pass cost, averaged over its period."""
-    if not hasattr(method, "observing"):
-        return 0.0
-    # ReDo and ReGraMa look at the pass before a check only, the others at each
-    every = case.interval[1] if case.interval is not None and case.interval[0] == "every" else 1
-    if every > 1:
-        model, _, method = bench.start(case.every(1))
-    bare = copy.deepcopy(bench.model)
+def arriving(bench: Bench, case: Case) -> tuple[nn.Module, torch.optim.Optimizer, Method, list[float]]:
+    """Time `new_data`, each time of a new start: shares of a step, and what the last one has left."""
+    shares = []
+    for _ in range(bench.place.rounds):
+        model, optimizer, method = bench.start(case.every())
+        batches = [(bench.inputs, bench.targets)]
+        seconds = seconds_of(
+            partial(method.new_data, iter(batches), loss=cross_entropy, steps=bench.place.arrival)
+        )
+        # of the batches that a method reads one is timed for all
+        seconds *= bench.place.chunk if "batches" in method.needs else 1
+        shares.append(seconds / bench.place.arrival / bench.plain())
+    return model, optimizer, method, shares
 
-    def passes(network: nn.Module) -> None:
-        cross_entropy(network(bench.inputs), bench.targets).backward()  # type: ignore[no-untyped-call]
 
+def by_whole_steps(bench: Bench) -> list[Row]:
+    """Time whole steps, all of them and the plain one in turns."""
+    place, texts = bench.place, (*WHOLE_STEPS, *CHECKED)
+    steps = {"plain": bench.step} | {text: bench.whole_step(text) for text in texts}
+    for text, step in steps.items():
+        # few rows are enough to have everything allocated, but C-CHAIN compares with the batch before
+        for few in (8, None) if text == "c-chain" else (8, 8):
+            step.run(few)
     times = alternate(
-        {"watched": partial(passes, model), "bare": partial(passes, bare)}, rounds=4, calls=1, warm_up=1
+        {text: partial(step.run, None) for text, step in steps.items()},
+        rounds=place.rounds,
+        calls=place.calls,
+        warm_up=0,
     )
-    pairs = zip(times["watched"], times["bare"], strict=True)
-    return max(0.0, statistics.median(watched - alone for watched, alone in pairs)) / every
+    bench.plain_seconds += times["plain"]
+    rows = []
+    for text in texts:
+        line = f"{text}, by whole steps" if text in CHECKED else text
+        shares = [a / b - 1 for a, b in zip(times[text], times["plain"], strict=True)]
+        rows.append(share_row(f"{place.name}: {line}", shares))
+        if text in WHOLE_STEPS:
+            held = (steps[text].nbytes - bench.step.nbytes) / bench.weight_bytes
+            rows.append(Row(what=f"memory, {place.name}: {line}", value=held, unit="×"))
+    return rows
 
 
-def arriving(bench: Bench, method: Method) -> float:
-    """Time `new_data`; of the batches it reads one is timed for all."""
-    reads = "batches" in method.needs
-    batches = [(bench.inputs, bench.targets)]
-    seconds = seconds_of(
-        lambda: method.new_data(iter(batches), loss=cross_entropy, steps=bench.place.arrival)
-    )
-    return seconds * (bench.place.chunk if reads else 1)
+def share_row(what: str, shares: Sequence[float], at_most: float | None = None) -> Row:
+    """Build the row of the median of shares of a step, in per cent, with the quartiles."""
+    row = median_row(what, [100 * share for share in shares], "%")
+    return row if at_most is None else replace(row, at_most=100 * at_most)
 
 
-def tensors_of(state: object) -> dict[int, Tensor]:
-    """Collect the tensors of a nested state, each storage once."""
-    if isinstance(state, Tensor):
-        return {state.data_ptr(): state}
-    items = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return {key: tensor for item in items for key, tensor in tensors_of(item).items()}
+def at(bench: Bench) -> list[Row]:
+    """Time every method at one place."""
+    name = bench.place.name
+    whole = by_whole_steps(bench)
+    found = [(case, *own_cost(bench, case)) for case in OWN_CALLS]
+    plain = median_row(f"{name}: a plain step", [1e3 * seconds for seconds in bench.plain_seconds], "ms")
+    own = [
+        (
+            share_row(f"{name}: {case.text}", shares, case.at_most if bench.place.limited else None),
+            Row(what=f"memory, {name}: {case.text}", value=held / bench.weight_bytes, unit="×"),
+        )
+        for case, shares, held in found
+    ]
+    return [plain, *chain.from_iterable(own), *whole]
 
 
 def measure(quick: bool) -> Outcome:
     """Time every method at every place."""
     torch.set_num_threads(THREADS)
-    rows = [row for place in ((QUICK,) if quick else PLACES) for row in at(Bench(place, quick))]
-    return Outcome(
-        title="The cost of each method",
-        setting=(
-            f"{THREADS} threads. A method's own calls, per step, as a share of a plain step (fused AdamW, no "
-            "augmentation): its penalty with the gradient through it, `after_step`, what it observes in the passes, "
-            "and periodic work divided by its period: a reset of Hare & Tortoise and a check of ReDo and ReGraMa "
-            "every 1,000 steps, a full reset every 40,000, an arrival of data every "
-            f"{PLACES[0].arrival:,} steps (the ResNet: 5,000 images for 100 epochs) or {PLACES[1].arrival:,} (the "
-            "MLP). Transforms, optimizers, and three methods again: whole steps against plain ones, in turns. "
-            "Memory: the method's saved state, or the parameters and optimizer state that come on top, as a share of "
-            "the weights. Rounds of whole steps differ by up to 8 % here. What a reset of units keeps beside its "
-            "state, a draw of each layer concerned, stands on its page."
-        ),
-        rows=rows,
-        pivoted=True,
-    )
+    rows = [row for place in ((QUICK,) if quick else PLACES) for row in at(Bench(place))]
+    return Outcome(title="The cost of each method", setting=SETTING, rows=rows, pivoted=True)
 
 
-def at(bench: Bench) -> list[Row]:
-    """Time every method at one place."""
-    name, found = bench.place.name, []
-    for case in OWN_CALLS:
-        bench.plain()
-        found.append((case, *own_cost(bench, case)))
-    plain = statistics.median(bench.plain_seconds)
-    rows = [Row(what=f"{name}: a plain step", value=1e3 * plain, unit="ms")]
-    for case, seconds, held in found:
-        limit = None if case.at_most is None or not bench.place.limited else 100 * case.at_most
-        rows += [
-            Row(what=f"{name}: {case.text}", value=100 * seconds / plain, unit="%", at_most=limit),
-            Row(what=f"memory, {name}: {case.text}", value=held, unit="×"),
-        ]
-    for text in (*WHOLE_STEPS, *CHECKED):
-        step = bench.whole_step(text)
-        rounds = 6 if text in CHECKED else 2
-        times = alternate({"it": step.run, "plain": bench.step.run}, rounds=rounds, calls=1, warm_up=1)
-        ratio = statistics.median(a / b for a, b in zip(times["it"], times["plain"], strict=True))
-        line = f"{text}, by whole steps" if text in CHECKED else text
-        rows.append(Row(what=f"{name}: {line}", value=100 * (ratio - 1), unit="%"))
-        if text in WHOLE_STEPS:
-            held = (step.nbytes - bench.step.nbytes) / bench.weight_bytes
-            rows.append(Row(what=f"memory, {name}: {line}", value=held, unit="×"))
-    return rows
+SETTING = (
+    f"{THREADS} threads; medians of {PLACES[0].rounds} rounds of one call (the ResNet) or {PLACES[1].rounds} rounds of "
+    f"{PLACES[1].calls} calls (the MLP), with the quartiles in parentheses.\n\n"
+    "*By own calls*, per step, as a share of a plain step (fused AdamW, no augmentation): the penalty with the "
+    "gradient through it, `after_step`, the hooks in the forward pass, and periodic work divided by its period: a reset of "
+    "Hare & Tortoise and a check of ReDo and ReGraMa every 1,000 steps, a full reset every 40,000, an arrival of data "
+    f"every {PLACES[0].arrival:,} steps (the ResNet: 5,000 images for 100 epochs) or {PLACES[1].arrival:,} (the MLP). "
+    "*By whole steps*: transforms, optimizers, and once more three methods, each round's steps against its "
+    "plain ones.\n\n"
+    "Whole steps hold what own calls leave out: that PyTorch calls modules with hooks more slowly, that a penalty is "
+    "added to the loss, and that the rest of the step has pushed the method's tensors out of the caches. On the MLP, "
+    "whose step takes half a millisecond or so, that is some tenths of a step: there, count on the larger figure. On "
+    "the ResNet rounds of whole steps differ by up to 8 %, so that small costs show in the own calls only.\n\n"
+    "*Memory*, as a share of the weights. Of methods: the tensors that are reached from the method after these calls, "
+    "saved or not, without those of the network and its optimizer, and what the network has grown by. That of C-CHAIN "
+    "are two batches, their answers, and a window of 50,000 pairs. What only a call needs while it runs, and the state "
+    "of a random generator (5 kB), are not counted. Of transforms and optimizers: weights and optimizer state, less "
+    "those of the plain network with AdamW; so it is below zero where a method needs less: deep Fourier features have "
+    "fewer weights, and UPGD keeps one value for each weight where AdamW keeps two."
+)
 
 
 if __name__ == "__main__":

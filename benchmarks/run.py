@@ -39,8 +39,8 @@ def page(outcomes: list[Outcome]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`. Every ratio was measured side by side in one run, the candidates taking",
-        "turns; it is the median over the rounds, and the quartiles stand beside it.",
+        "Written by `make bench`. Figures are medians over rounds; in the tables of the sections the quartiles",
+        "stand beside them. What is compared was measured side by side in one run, the candidates taking turns.",
         "",
         "| target | measured | wanted | |",
         "|---|---:|---:|---|",

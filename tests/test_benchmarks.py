@@ -8,14 +8,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 pytest.importorskip("ema_pytorch", reason="the extra `bench` is not installed")
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import harness, run  # noqa: E402
+from benchmarks import harness, held, method_cases, method_cost, run  # noqa: E402
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -147,14 +149,32 @@ def test_verdicts(value: float, at_least: float | None, at_most: float | None, v
 
 def test_a_pivoted_table_has_a_line_for_each_thing() -> None:
     rows = [
-        harness.Row(what="small: ema", value=3.0, unit="%", at_most=2.0),
-        harness.Row(what="large: ema", value=0.5, unit="%"),
+        harness.Row(what="small: ema", value=3.0, unit="%", at_most=2.0, spread=(2.5, 4.0)),
+        harness.Row(what="large: ema", value=0.5, unit="%", spread=(0.4, 0.6)),
         harness.Row(what="large: crelu", value=40.0, unit="%"),
     ]
     shown = harness.table(harness.Outcome(title="Cost", setting="Here.", rows=rows, pivoted=True))
     assert "| | small | large |" in shown
-    assert "| ema | 3 % (at most 2: miss) | 0.5 % |" in shown
+    assert "| ema | 3 % (2.5 – 4; at most 2: miss) | 0.5 % (0.4 – 0.6) |" in shown
     assert "| crelu |  | 40 % |" in shown
+
+
+def test_what_a_method_holds_is_counted_once_and_without_the_network() -> None:
+    model = torch.nn.Linear(8, 8, bias=False)
+    kept = torch.zeros(100)
+    inner = SimpleNamespace(model=model, kept=[kept, (kept[:10],)], more={"half": kept.half()})
+    method = SimpleNamespace(inner=inner, weight=model.weight, copy=torch.nn.Linear(8, 8, bias=False))
+    inner.back = method
+    assert held.held_bytes(method, without=[model]) == 400 + 200 + 256
+    assert held.held_bytes(method) == 400 + 200 + 256 + 256
+
+
+def test_what_a_penalty_builds_up_is_counted() -> None:
+    bench = method_cost.Bench(method_cases.QUICK)
+    bench.plain_seconds.append(1.0)
+    inputs, answers = 8 * 12 * 4, 8 * 10 * 4
+    _, size = method_cost.own_cost(bench, method_cases.Case("c-chain(window=50)"))
+    assert 2 * (inputs + answers) + 2 * 50 * 4 <= size < 2 * (inputs + answers) + 2 * 50 * 4 + 3 * inputs
 
 
 def test_page_names_targets_machine_and_figures() -> None:

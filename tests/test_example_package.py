@@ -35,7 +35,7 @@ def test_its_own_tests_pass(installed: dict[str, str], tmp_path: Path) -> None:
 
 def test_it_is_used_by_name_from_the_command_line(installed: dict[str, str], tmp_path: Path) -> None:
     methods = "warm-start,weight_noise:WeightNoise(std=0.3),weight_noise:WeightNoise(std=0.0)+hare-tortoise(decay=0.9)"
-    command = [sys.executable, "-m", "hare_tortoise.cli", "compare", "--methods", methods, "--seeds", "1"]
+    command = [sys.executable, "-m", "hare_tortoise", "compare", "--methods", methods, "--seeds", "1"]
     command += ["--set", "epochs=2", "--scenario", "growing(chunks=2)", "--workers", "1", "--quiet"]
     done = subprocess.run(command, cwd=tmp_path, env=installed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "rl": BOTTOM | {"streams", "lab", "_version"},
     "cli": BOTTOM | {"streams", "lab", "rl", "integrations", "_version"},
     "__init__": frozenset({"methods", "_version"}),
+    "__main__": frozenset({"cli"}),
 }
 ONLY_TORCH = BOTTOM | {"testing", "_version", "__init__"}
 # Loaded by the function that needs it, and only there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -81,9 +82,19 @@ def test_help_and_version_do_not_load_torch(arguments: list[str]) -> None:
 
 
 def test_as_a_module() -> None:
-    command = [sys.executable, "-m", "hare_tortoise.cli", "--version"]
+    command = [sys.executable, "-m", "hare_tortoise", "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.endswith(
         f"{__version__}\n"
     )
     command[-1] = "compaer"
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["measures"], ["--version"], ["compare", "--help"]])
+def test_a_reader_that_has_gone_is_no_error_to_tell(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        command = [sys.executable, "-m", "hare_tortoise", *arguments]
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")

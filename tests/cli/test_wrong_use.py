@@ -60,6 +60,20 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int 
         (["compare", "--source", "npz(path=mine.npz)"], "quote it: path='mine.npz'"),
         (["compare", "--source", "./nophotos"], "/cache/nophotos: expected train/<class>/<image>"),
         (["compare", "--scenario", "growing(label_noise=abc)"], "label_noise is 'abc': give a number"),
+        (["compare", "--measures", ""], "--measures: got '', expected one or more names"),
+        (["compare", "--methods", " "], "--methods: got ' ', expected one or more names"),
+        (["compare", "--measures", "all"], "unknown measure 'all'; There are: "),
+        (["compare", "--measures", "all"], "hare-tortoise measures says what each is"),
+        (
+            ["compare", "--measures", "effective-rank(delta=0.1)"],
+            "measures have no settings here; hare-tortoise",
+        ),
+        (
+            ["compare", "--measures", "hare-tortoise-distance", "--methods", "warm-start,from-scratch"],
+            "measure hare-tortoise-distance: got methods warm-start, from-scratch, expected one that deploys",
+        ),
+        (["compare", "--set", "measures=dormant-ratio,srank"], "give them by --measures a,b,c"),
+        (["compare", "--set", "epochs=1 2"], "cannot read the value '1 2': invalid syntax"),
         (["compare", "--scenario", "warm-start(first=abc)"], "first is 'abc': give the share"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import torch
 
 from hare_tortoise.lab import files
 from hare_tortoise.lab.archive import archive
-from hare_tortoise.lab.building import build
+from hare_tortoise.lab.building import build, build_probe
 from hare_tortoise.lab.run import report_runs, run_recipes
 from hare_tortoise.lab.training import Training
 from hare_tortoise.lab.trial import Trial
 from hare_tortoise.measures import MEASURES
-from hare_tortoise.methods import Method
+from hare_tortoise.methods import Method, WarmStart
+from hare_tortoise.streams import Chunk, TensorExamples, load_source
+from hare_tortoise.streams.scenarios import Accumulating
 from tests.lab.small import small, timeless
 
 
@@ -130,6 +133,31 @@ def test_the_probe_measures_the_trained_network_on_rows_of_the_last_chunk() -> N
     assert len(targets) == min(512, len(labels))
     assert torch.equal(inputs[0], rows[0])
     assert torch.equal(inputs[-1], rows[-1])
+
+
+class Shifting(Accumulating):
+    """Each chunk brings a test set of its own."""
+
+    def chunk(self, index: int) -> Chunk:
+        chunk = super().chunk(index)
+        ((inputs, targets),) = chunk.tests["test"].batches(10_000)
+        return dataclasses.replace(chunk, tests={"test": TensorExamples(inputs + index, targets)})
+
+
+def test_where_test_sets_differ_it_is_the_last_that_counts() -> None:
+    source = load_source("digits")
+    stream = Shifting(
+        source, name="shifting", ends=(100, 200), noise=(0.0, 0.0), names=("a", "b"), validation=0.0, seed=0
+    )
+    model = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 10)
+    )
+    probe = build_probe(["weight-norm"], stream, model, WarmStart(model), lambda: model)
+    assert probe is not None
+    assert probe.data.pair is not None
+    first, last = (next(iter(stream[i].tests["test"].batches(10_000)))[0] for i in (0, 1))
+    assert torch.equal(probe.data.pair[0][0], last[0])
+    assert not torch.equal(first[0], last[0])
 
 
 def test_a_measure_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -71,7 +71,12 @@ def test_names_do_not_overlap(warm: Comparison) -> None:
 
 def test_a_single_budget_is_points() -> None:
     comparison = compare(growing_recipe(), growing_results(growing_recipe()))
-    ElementTree.fromstring(picture(comparison))
+    root = ElementTree.fromstring(picture(comparison))
+    # from scratch is a circle: one point, and one beside its name
+    circles = [float(e.get("cx", "nan")) for e in root.iter(f"{SVG}circle")]
+    assert [x < 600 for x in circles] == [True, False]
+    # every other method has one interval
+    assert picture(comparison).count("h6M") == len(comparison.methods) - 1
 
 
 def test_names_are_escaped() -> None:

@@ -55,6 +55,7 @@ def test_a_value_keeps_its_hyphens_and_a_setting_is_written_either_way() -> None
 def test_minus_in_numbers_stays_a_minus() -> None:
     assert read_value("1e-3") == 1e-3
     assert read_value("-2") == -2
+    assert read_value("10,20") == (10, 20)
     assert parse("l2-init(strength=1e-3)").settings == (("strength", 1e-3),)
 
 

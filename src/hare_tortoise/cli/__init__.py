@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,13 +26,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what stands after the name of the program; by default that of this process.
 
     Returns:
-        0; 2 for wrong use; 1 for a failed run; 130 after Ctrl-C.
+        0; 2 for wrong use; 1 for a failed run, or if nobody reads what is printed; 130 after Ctrl-C.
 
     >>> main(["--version"])  # doctest: +ELLIPSIS
     hare-tortoise ...
     0
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _answer(list(sys.argv[1:] if arguments is None else arguments))
+        print(
+            end="", flush=True
+        )  # Here, not at exit, where a reader that has gone (`| head`) would be complained of.
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return code
+
+
+def _answer(given: list[str]) -> int:
     if given[:1] == ["--version"]:
         print(f"hare-tortoise {__version__}")
         return 0
@@ -57,6 +69,8 @@ def _run(given: list[str]) -> int:
         raise
     except (ValueError, FileNotFoundError) as error:
         return _complain(str(error))
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _complain(str(error), FAILED)
     except KeyboardInterrupt:

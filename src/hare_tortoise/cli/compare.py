@@ -87,8 +87,10 @@ What is finished is kept in the output folder: the same command again runs only 
         """Give the recipes that were named, with the values that were given.
 
         Raises:
-            ValueError: A name is not known, a value is out of its range or stands apart from `--set`.
+            ValueError: A name is not known, a value is out of its range or stands apart from `--set`, or a measure
+                can be taken with none of the methods.
         """
+        from hare_tortoise.lab.building import check_measures
         from hare_tortoise.lab.recipes import find_recipe
 
         for word in self.recipe:
@@ -100,7 +102,10 @@ What is finished is kept in the output folder: the same command again runs only 
         if not self.recipe and (changes or settings):
             own = {"name": "own", "description": "", "scale": "own", "differences": ()}
             chosen = [chosen[0].replace(scenario="growing(chunks=10)", **own)]
-        return [_marked(recipe, recipe.override(settings).replace(**changes)) for recipe in chosen]
+        recipes = [_marked(recipe, recipe.override(settings).replace(**changes)) for recipe in chosen]
+        for recipe in recipes:
+            check_measures(recipe)
+        return recipes
 
     def changes(self) -> dict[str, Any]:
         """Collect the values that have an option of their own."""
@@ -111,6 +116,11 @@ What is finished is kept in the output folder: the same command again runs only 
         for name in ("methods", "measures"):
             if name in changes:
                 changes[name] = split_list(changes[name])
+                if not changes[name]:
+                    raise ValueError(
+                        f"--{name}: got {getattr(self, name)!r}, expected one or more names, as in --{name} a,b "
+                        f"(hare-tortoise {name} lists them)"
+                    )
         if "budgets" in changes:
             changes["budgets"] = tuple(_number(text) for text in split_list(changes["budgets"]))
         return changes

@@ -160,9 +160,7 @@ def build_probe(
     Raises:
         ValueError: There is no such measure, or it cannot be taken of this network.
     """
-    for name in measures:
-        if name not in MEASURES:
-            raise unknown("measure", name, MEASURES)
+    _check_names(measures)
     taken = [name for name in measures if method.deploys or "deployed" not in MEASURES[name].needs]
     if not taken:
         return None
@@ -178,6 +176,36 @@ def build_probe(
         method=method if "deployed" in needed else None,
         fresh=fresh if "fresh" in needed else None,
     )
+
+
+def check_measures(recipe: Recipe) -> None:
+    """See to it that each measure of a recipe is there, and can be taken with one of its methods at least.
+
+    Raises:
+        ValueError: There is no such measure, or it compares with a deployed network and no method has one.
+    """
+    _check_names(recipe.measures)
+    idle = [name for name in recipe.measures if "deployed" in MEASURES[name].needs]
+    if idle and not any(
+        registry.deploys(call) for text in recipe.methods for call in take_apart(text).methods
+    ):
+        raise ValueError(
+            f"measure {idle[0]}: got methods {', '.join(recipe.methods)}, expected one that deploys a network of its "
+            "own to compare with: add ema or hare-tortoise to the methods, or leave the measure out"
+        )
+
+
+def _check_names(measures: Sequence[str]) -> None:
+    for name in measures:
+        if "(" in name:
+            raise ValueError(
+                f"measure {name!r}: got settings, expected a name alone, as measures have no settings here; "
+                "hare-tortoise measures lists them"
+            )
+        if name not in MEASURES:
+            raise ValueError(
+                f"{unknown('measure', name, MEASURES)}; hare-tortoise measures says what each is"
+            )
 
 
 def try_out(setup: Setup) -> None:

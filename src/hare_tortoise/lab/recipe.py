@@ -192,9 +192,9 @@ def _check(name: str, value: object, good: bool, expected: str) -> None:
 def _coerce(name: str, text: str, annotation: str) -> Any:
     if annotation.startswith("str"):
         return None if text == "None" and "None" in annotation else text
-    value = read_value(text)
     if name in ("methods", "measures"):
-        raise ValueError(f"recipe value {name}: give them by --{name} a,b,c")
+        raise ValueError(f"recipe value {name}: got {text!r} by --set; give them by --{name} a,b,c")
+    value = read_value(text)
     if name == "budgets":
         value = value if isinstance(value, tuple) else (value,)
     kinds: dict[str, Any] = {

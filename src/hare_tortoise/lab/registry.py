@@ -128,6 +128,11 @@ def find_method(call: Call) -> type[Method]:
     return kind
 
 
+def deploys(call: Call) -> bool:
+    """Whether a method deploys a network of its own."""
+    return find_method(call).deployed is not Method.deployed
+
+
 @contextmanager
 def explained(what: str, call: Call) -> Iterator[None]:
     """Tell whose fault it is where what a user named does not take what it is given."""

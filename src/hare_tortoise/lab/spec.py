@@ -128,8 +128,15 @@ def read_value(text: str) -> Value:
     Raises:
         ValueError: The text is not a value.
     """
-    settings = parse(f"value(x={text})").settings
-    return settings[0][1]
+    try:
+        reader = _Reader(text.strip())
+        return reader.value(reader.node)
+    except (SyntaxError, ValueError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise ValueError(
+            f"cannot read the value {text!r}: {reason}; write a number, a word, a tuple such as (1, 2), or "
+            "text in quotes"
+        ) from None
 
 
 def _terms(node: ast.expr) -> list[ast.expr]:
@@ -166,23 +173,24 @@ class _Reader:
             if keyword.arg is None:
                 raise ValueError("'**' is not part of the notation")
             name = self.written(keyword.arg).replace("-", "_")
-            settings.append((name, self._value(keyword.value, f"{name}=")))
+            settings.append((name, self.value(keyword.value, f"{name}=")))
         names = [name for name, _ in settings]
         if len(set(names)) != len(names):
             raise ValueError(f"a setting is given twice among {names}")
-        return Call(self._name(node.func), tuple(settings), tuple(self._value(item) for item in node.args))
+        return Call(self._name(node.func), tuple(settings), tuple(self.value(item) for item in node.args))
 
     def _name(self, node: ast.Name) -> str:
         name = self.written(node.id)
         return name if ":" in name else kebab(name)
 
-    def _value(self, node: ast.expr, setting: str = "") -> Value:
+    def value(self, node: ast.expr, setting: str = "") -> Value:
+        """Read a value; `setting` is what stands before it, for the message."""
         if isinstance(node, ast.Call):
             return self.call(node)
         if isinstance(node, ast.Name):
             return self.written(node.id)
         if isinstance(node, ast.Tuple | ast.List):
-            return tuple(self._value(item) for item in node.elts)
+            return tuple(self.value(item) for item in node.elts)
         try:
             value = ast.literal_eval(node)
         except (ValueError, TypeError):

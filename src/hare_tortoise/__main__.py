@@ -1,4 +1,4 @@
-"""`python -m hare_tortoise.cli`."""
+"""`python -m hare_tortoise`: the command line."""
 
 import sys
 

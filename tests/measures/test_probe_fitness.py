@@ -62,7 +62,7 @@ def test_a_taking_that_fails_records_and_remembers_nothing() -> None:
     before = {key: tensor.clone() for key, tensor in probe.state_dict()["memory"].items()}
     probe.measures["saturated-units"] = MEASURES["saturated-units"]
     with torch.no_grad():
-        model[2].bias.add_(1.0)
+        model.get_parameter("2.bias").add_(1.0)
     with pytest.raises(ValueError, match="no layer has a nonlinearity with bounds") as told:
         probe.take()
     assert told.value.__notes__ == ["raised by the measure saturated-units"]
@@ -95,7 +95,7 @@ def test_trying_out_takes_eight_samples_and_keeps_nothing() -> None:
         return float(len(context.inputs))
 
     own = Measure(take=count, description="d", reading="r", higher_is=None, cost="c")
-    data = list(zip(X.split(5), Y.split(5), strict=True))
+    data = [(X[i : i + 5], Y[i : i + 5]) for i in range(0, 40, 5)]
     probe = Probe(network(), data, measures={"own": own, "churn": MEASURES["churn"]}, every=1)
     assert (seen, probe.records, probe.state_dict()["memory"]) == ([8], [], {})
     assert probe.take() == {"own": 40.0}
@@ -183,11 +183,15 @@ def test_data_of_another_dtype_than_the_model(model: nn.Module, inputs: Tensor, 
 
 
 def test_a_model_that_casts_its_inputs_takes_any_dtype() -> None:
-    class Casting(nn.Sequential):
-        def forward(self, inputs: Tensor) -> Tensor:
-            return torch.as_tensor(super().forward(inputs.float()))
+    class Casting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network()
 
-    assert Probe(Casting(*network()), (X.double(), Y), measures=["srank"]).take()["srank"] > 0
+        def forward(self, inputs: Tensor) -> Tensor:
+            return torch.as_tensor(self.inner(inputs.float()))
+
+    assert Probe(Casting(), (X.double(), Y), measures=["srank"]).take()["srank"] > 0
     # What fails for another reason says so.
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         Probe(network(), (X[:, :2], Y), measures=["srank"])

@@ -62,9 +62,8 @@ def hessian_eigenvalues(
 
     Raises:
         ImportError: the extra `hare-tortoise[curvature]` is not installed.
-        ValueError: an argument is out of range, the loss is no scalar, weights are in half precision, or as
-            `fresh_gradients`.
-        TypeError: as `fresh_gradients`.
+        ValueError: an argument is out of range, the loss is no scalar, weights are in half precision.
+        ValueError, TypeError: as `fresh_gradients`.
 
     Warns:
         UserWarning: the budget was used up before all were known to the tolerance.

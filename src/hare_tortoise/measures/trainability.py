@@ -54,8 +54,7 @@ def trainability(
         loss: of outputs and class labels, a scalar.
 
     Returns:
-        A scalar tensor. Positive: the checkpoint learns worse than a fresh network; NaN or infinite: its weights are
-        not finite, or a fit diverged.
+        A scalar tensor. Positive: the checkpoint learns worse than a fresh network; not finite: a fit diverged.
 
     Raises:
         ValueError: a number is out of range, the model cannot be copied, `fresh` builds another network, or the answers

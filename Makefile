@@ -33,8 +33,9 @@ $(SETUP): pyproject.toml constraints.txt
 demo: $(SETUP)
 	$(BIN)/hare-tortoise compare demo-warm-start demo-growing --out demo
 
+# As many processes as cores, of one thread each; the tests of a file stay together, as many share what one has set up.
 test: $(SETUP)
-	$(PYTEST)
+	OMP_NUM_THREADS=1 $(PYTEST) -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(SETUP)
 	$(PYTEST) -m slow

@@ -111,11 +111,6 @@ class LastLayersReset(Method):
             self._first.remove()
             self._first = None
 
-    def _take(self, optimizers: Sequence[Optimizer]) -> None:
-        super()._take(optimizers)
-        if optimizers:
-            self._look_out()
-
     def after_step(self, skipped: Tensor | bool | None = None) -> None:
         """Count the step, and reset the layers if it is time."""
         refuse_while_lent(self.model, "a step")

@@ -137,7 +137,7 @@ class Method:
         self._let_go()
 
     def _unhook(self) -> None:
-        """Unhook from the optimizer, and leave the model to another averaging method."""
+        """Do as `detach`, but leave alone what waits for a forward of the model."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
@@ -146,6 +146,9 @@ class Method:
         owner = _AVERAGED_BY.get(network)
         if owner is not None and owner() is self:
             del _AVERAGED_BY[network]
+
+    def _look_out(self) -> None:
+        """Wait for a forward of the model, where that is needed: called when optimizers are attached."""
 
     def _let_go(self) -> None:
         """Take away what waits for a forward of the model."""
@@ -156,6 +159,8 @@ class Method:
     def _take(self, optimizers: Sequence[Optimizer]) -> None:
         self._claimed = False
         self._optimizers = tuple(map(weakref.ref, optimizers))
+        if optimizers:
+            self._look_out()
 
     def _claim(self) -> None:
         """Make sure that no other averaging method is at work on the model."""

@@ -148,8 +148,3 @@ class SoftWeightRescaling(HoldsNorms):
         if self._first is not None:
             self._first.remove()
             self._first = None
-
-    def _take(self, optimizers: Sequence[Optimizer]) -> None:
-        super()._take(optimizers)
-        if optimizers:
-            self._look_out()

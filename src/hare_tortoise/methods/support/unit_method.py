@@ -81,7 +81,7 @@ class UnitMethod(Method):
         self._told = ""
         self._unseen = self._begun = 0
         self._odd: set[str] = set()
-        self._watch()
+        self._look_out()
         if optimizer is not None:
             self.attach(optimizer)
 
@@ -117,7 +117,7 @@ class UnitMethod(Method):
     def after_step(self, skipped: Tensor | bool | None = None) -> None:
         """Let the method act on what was seen, and forget that."""
         refuse_while_lent(self.model, "a step")
-        self._watch()
+        self._look_out()
         self._warn_of_odd_calls()
         if self._taps is None or (self.observing() and not self._taps.sums):
             self._count_unseen()
@@ -190,22 +190,14 @@ class UnitMethod(Method):
         masks = torch.split(together, [len(mask) for mask in chosen.values()])
         return {name: mask for name, mask in zip(chosen, masks, strict=True) if bool(mask.any())}
 
-    def _take(self, optimizers: Sequence[Optimizer]) -> None:
-        super()._take(optimizers)
-        if optimizers:
-            self._watch()
-
-    def _let_go(self) -> None:
-        self._unwatch()
-
-    def _watch(self) -> None:
+    def _look_out(self) -> None:
         """Hook the model, if it is not."""
         if self._forwards is None:
             self._forwards = ForwardWatch(self.model, self)
             if self.groups and self._modules == _identities(self.model):
                 self._taps = Taps(self.model, self.groups, self.observes, self.statistics)
 
-    def _unwatch(self) -> None:
+    def _let_go(self) -> None:
         for hooks in (self._forwards, self._taps):
             if hooks is not None:
                 hooks.remove()

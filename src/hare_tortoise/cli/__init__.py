@@ -34,9 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         code = _answer(list(sys.argv[1:] if arguments is None else arguments))
-        print(
-            end="", flush=True
-        )  # Here, not at exit, where a reader that has gone (`| head`) would be complained of.
+        # Not at exit, where a reader that has gone (`| head`) would be complained of.
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

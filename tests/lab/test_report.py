@@ -219,6 +219,15 @@ def test_measures_are_drawn_where_there_are_any(both: Any, tmp_path: Path) -> No
     assert "Measures of plasticity" in written(tmp_path, [comparison], [recipe], results)
 
 
+def test_axes_of_accuracies_end_where_accuracies_do(both: Any) -> None:
+    comparisons, recipes, results = both
+    mine = [result for result in results if result.recipe == recipes[0].name]
+    charts = curves(comparisons[0], mine, looks(recipes[0].methods))
+    assert all(
+        (axis["minallowed"], axis["maxallowed"]) == (0, 1.02) for axis in (c.layout["yaxis"] for c in charts)
+    )
+
+
 def test_details_of_a_measure_are_kept_but_not_drawn() -> None:
     recipe = growing_recipe()
     results = [

@@ -27,7 +27,8 @@ def curves(comparison: Comparison, results: Sequence[Result], looks: Looks) -> l
     train = _over_stream(comparison, results, looks, lambda row: row.get("train_accuracy"))
     if not test:
         return []
-    layout = {"yaxis": {"tickformat": ".0%"}}
+    # With few seeds intervals go beyond what an accuracy can be, and would take the room of the curves.
+    layout = {"yaxis": {"tickformat": ".0%", "minallowed": 0, "maxallowed": 1.02}}
     charts = [Chart("Test accuracy", caption, test, _stream_layout(comparison, layout))]
     if train:
         label = "Of the same network, on the labels it was trained on, wrong ones included."

@@ -19,7 +19,7 @@ from hare_tortoise.lab.trial import Trial
 from hare_tortoise.measures import MEASURES
 from hare_tortoise.methods import Method, WarmStart
 from hare_tortoise.streams import Chunk, TensorExamples, load_source
-from hare_tortoise.streams.scenarios import Accumulating
+from hare_tortoise.streams.scenarios.accumulating import Accumulating
 from tests.lab.small import small, timeless
 
 

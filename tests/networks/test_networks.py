@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hare_tortoise.networks import NETWORKS, mlp, resnet18, vgg16, vit_tiny
+from hare_tortoise.networks import NETWORKS, mlp, narrow_resnet, resnet18, vgg16, vit_tiny
 from hare_tortoise.networks.vit import Attention
 
 Case = tuple[Callable[..., nn.Module], tuple[int, ...], int, dict[str, Any]]
@@ -19,6 +19,7 @@ Case = tuple[Callable[..., nn.Module], tuple[int, ...], int, dict[str, Any]]
 PAPER: dict[str, tuple[Case, int, int]] = {
     "mnist": ((mlp, (1, 28, 28), 10, {"hidden": (512, 256), "batch_norm": True}), 537_354, 10),
     "demo": ((mlp, (64,), 10, {}), 85_002, 6),
+    "narrow-resnet": ((narrow_resnet, (3, 32, 32), 10, {}), 78_042, 29),
     "plain-resnet18": ((resnet18, (3, 32, 32), 10, {}), 11_173_962, 62),
     "cifar10": ((resnet18, (3, 32, 32), 10, {"head_hidden": (512,)}), 11_436_618, 64),
     "tiny-imagenet": ((vgg16, (3, 64, 64), 200, {}), 18_075_912, 58),
@@ -27,6 +28,7 @@ PAPER: dict[str, tuple[Case, int, int]] = {
 
 SMALL: dict[str, Case] = {
     "mlp": (mlp, (2, 3), 5, {"hidden": (7, 6), "batch_norm": True}),
+    "narrow-resnet": (narrow_resnet, (1, 8, 8), 5, {}),
     "resnet18": (resnet18, (1, 8, 8), 5, {"head_hidden": (6,)}),
     "vgg16": (vgg16, (1, 32, 32), 5, {"head_hidden": (7, 6)}),
     "vit-tiny": (vit_tiny, (1, 8, 4), 5, {}),

@@ -21,7 +21,7 @@ from hare_tortoise.streams import (
     noisy_labels,
     warm_start,
 )
-from hare_tortoise.streams import scenarios as scenarios_module
+from hare_tortoise.streams.scenarios import accumulating as scenarios_module
 from hare_tortoise.streams.scenarios import PAPER_NOISE
 
 MakeSource = Callable[..., Source]

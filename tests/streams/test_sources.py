@@ -356,7 +356,7 @@ def test_the_real_files(name: str, mean: float, std: float) -> None:
     ("name", "settings", "outputs"),
     [("cifar10", {}, 10), ("cifar100", {}, 100), ("image-folder", {"path": "tiny-imagenet-20"}, 20)],
 )
-def test_the_real_images(name: str, settings: dict[str, str], outputs: int) -> None:
+def test_the_real_images(name: str, settings: dict[str, Any], outputs: int) -> None:
     source = load_source(name, **settings)
     counts = source.train_targets.bincount()
     assert int(counts.min()) == int(counts.max())

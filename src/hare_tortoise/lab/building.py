@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +19,7 @@ from hare_tortoise.lab import registry
 from hare_tortoise.lab.composition import Composition, needs_closure, optimizer_of, take_apart, transformed
 from hare_tortoise.lab.evaluation import BATCH_SIZE
 from hare_tortoise.lab.plan import ChunkPlan, plan, scaled_settings
-from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.recipe import FROM_SCRATCH, Recipe
 from hare_tortoise.lab.spec import Call, parse
 from hare_tortoise.lab.step import gradient_step
 from hare_tortoise.lab.trial import Trial, derive_seed
@@ -85,8 +86,8 @@ class Setup:
         return self.composition.optimizer or parse(self.trial.recipe.optimizer)
 
     def chunk(self, index: int) -> Chunk:
-        """Give a chunk; its examples are on the device."""
-        return self.stream[index]
+        """Give a chunk; its examples are on the device. Who starts from scratch trains on all that came."""
+        return accessible(self.stream[index], self.composition)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Give the precision of the forward pass."""
@@ -127,8 +128,9 @@ def build(trial: Trial, *, root: Path | None = None, device: str = "cpu") -> Set
     """
     recipe, seed = trial.recipe, trial.seed
     stream = build_stream(recipe, cached_source(recipe.source, root), seed).to(device)
-    chunk_plans = plan(recipe, trial.budget, [len(stream[i].train) for i in range(len(stream))])
     call, composition = parse(recipe.network), take_apart(trial.method)
+    sizes = [len(accessible(chunk, composition).train) for chunk in stream]
+    chunk_plans = plan(recipe, trial.budget, sizes)
 
     def network() -> nn.Module:
         plain = registry.build_network(call, stream.input_shape, stream.outputs)
@@ -147,6 +149,14 @@ def build(trial: Trial, *, root: Path | None = None, device: str = "cpu") -> Set
     augment = None if recipe.augment is None else _augmentation(recipe.augment)
     probe = build_probe(recipe.measures, stream, model, method, network) if recipe.measures else None
     return Setup(trial, composition, stream, chunk_plans, model, method, augment, torch.device(device), probe)
+
+
+def accessible(chunk: Chunk, composition: Composition) -> Chunk:
+    """Give a chunk with what a composition may train on: from scratch all that came, the others what is kept."""
+    anew = any(call.name == FROM_SCRATCH for call in composition.methods)
+    return (
+        dataclasses.replace(chunk, train=chunk.everything) if anew and chunk.everything is not None else chunk
+    )
 
 
 def build_probe(

@@ -19,6 +19,7 @@ from hare_tortoise.networks.fourier import Fourier as Fourier
 from hare_tortoise.networks.fourier import fourier as fourier
 from hare_tortoise.networks.layer_norm import layer_norm as layer_norm
 from hare_tortoise.networks.mlp import mlp as mlp
+from hare_tortoise.networks.resnet import narrow_resnet as narrow_resnet
 from hare_tortoise.networks.resnet import resnet18 as resnet18
 from hare_tortoise.networks.transforms import TRANSFORMS as TRANSFORMS
 from hare_tortoise.networks.vgg import vgg16 as vgg16
@@ -26,6 +27,7 @@ from hare_tortoise.networks.vit import vit_tiny as vit_tiny
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
+    "narrow-resnet": narrow_resnet,
     "resnet18": resnet18,
     "vgg16": vgg16,
     "vit-tiny": vit_tiny,
@@ -42,6 +44,7 @@ __all__ = [
     "fourier",
     "layer_norm",
     "mlp",
+    "narrow_resnet",
     "resnet18",
     "vgg16",
     "vit_tiny",

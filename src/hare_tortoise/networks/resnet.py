@@ -1,4 +1,4 @@
-"""ResNet-18 for small images."""
+"""ResNets for small images: ResNet-18, and a narrow one."""
 
 from __future__ import annotations
 
@@ -33,19 +33,40 @@ class ResidualBlock(nn.Module):
         return outputs
 
 
-class ResNet18(nn.Module):
-    """`stem`, `body` (four stages of two residual blocks), mean over the image, `head`."""
+class ResNet(nn.Module):
+    """`stem`, `body` (stages of residual blocks), mean over the image, `head`.
 
-    def __init__(self, channels: int, outputs: int, head_hidden: Sequence[int]) -> None:
+    Args:
+        channels: of an image.
+        outputs: number of outputs.
+        stem: width of the first convolution, and its stride.
+        stages: width of each stage, number of its blocks, and stride of the first of them.
+        head_hidden: widths of the hidden layers of the head.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        *,
+        stem: tuple[int, int],
+        stages: Sequence[tuple[int, int, int]],
+        head_hidden: Sequence[int] = (),
+    ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_conv_norm(channels, 64, 3, 1), nn.ReLU())
-        stages: list[nn.Module] = []
-        width = 64
-        for stage, next_width in enumerate((64, 128, 256, 512)):
-            down = ResidualBlock(width, next_width, stride=1 if stage == 0 else 2)
-            stages.append(nn.Sequential(down, ResidualBlock(next_width, next_width, stride=1)))
+        width, stride = stem
+        self.stem = nn.Sequential(*_conv_norm(channels, width, 3, stride), nn.ReLU())
+        body: list[nn.Module] = []
+        for next_width, blocks, stride in stages:
+            strides = (stride, *(1,) * (blocks - 1))
+            widths = (width, *(next_width,) * (blocks - 1))
+            body.append(
+                nn.Sequential(
+                    *(ResidualBlock(w, next_width, s) for w, s in zip(widths, strides, strict=True))
+                )
+            )
             width = next_width
-        self.body = nn.Sequential(*stages)
+        self.body = nn.Sequential(*body)
         self.head = dense_head(width, head_hidden, outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -61,7 +82,7 @@ def resnet18(
     head_hidden: Sequence[int] = (),
     activation: ActivationName | None = None,
     layer_norm: bool = False,
-) -> ResNet18:
+) -> ResNet:
     """ResNet-18 with the stem for small images (3×3, no max-pool) and BatchNorm.
 
     11,173,962 parameters in 62 tensors at 3 channels and 10 outputs. The paper's network for CIFAR-10 has a
@@ -90,5 +111,46 @@ def resnet18(
         11436618
     """
     channels, _, _ = check_image("resnet18", input_shape)
-    network = ResNet18(channels, check_count("outputs", outputs), check_counts("head_hidden", head_hidden))
+    network = ResNet(
+        channels,
+        check_count("outputs", outputs),
+        stem=(64, 1),
+        stages=((64, 2, 1), (128, 2, 2), (256, 2, 2), (512, 2, 2)),
+        head_hidden=check_counts("head_hidden", head_hidden),
+    )
+    return with_options(network, activation, layer_norm)
+
+
+def narrow_resnet(
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    activation: ActivationName | None = None,
+    layer_norm: bool = False,
+) -> ResNet:
+    """A residual network that one core can train: blocks of 16, 32 and 64 channels.
+
+    A 3×3 stem of 16 channels and stride 2, three blocks, the last two of stride 2. 78,042 parameters at 3 channels
+    and 10 outputs. It is no paper's, but that of the studies here.
+
+    Args:
+        input_shape: (channels, height, width), each at least 1.
+        outputs: number of outputs, at least 1.
+        activation: as in `resnet18`.
+        layer_norm: as in `resnet18`.
+
+    Returns:
+        A module from (batch, channels, height, width) to (batch, outputs).
+
+    Raises:
+        ValueError: as in `resnet18`.
+
+    Example:
+        >>> sum(parameter.numel() for parameter in narrow_resnet((3, 32, 32), 10).parameters())
+        78042
+    """
+    channels, _, _ = check_image("narrow_resnet", input_shape)
+    network = ResNet(
+        channels, check_count("outputs", outputs), stem=(16, 2), stages=((16, 1, 1), (32, 1, 2), (64, 1, 2))
+    )
     return with_options(network, activation, layer_norm)

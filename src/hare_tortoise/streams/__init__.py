@@ -15,6 +15,7 @@ from .prepare import Normalise as Normalise
 from .prepare import Rescale as Rescale
 from .scenarios import SCENARIOS as SCENARIOS
 from .scenarios import growing as growing
+from .scenarios import limited as limited
 from .scenarios import warm_start as warm_start
 from .seeding import derived_generator as derived_generator
 from .source import Source as Source

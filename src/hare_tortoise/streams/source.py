@@ -11,7 +11,8 @@ from types import FunctionType
 import torch
 from torch import Tensor
 
-from .examples import Prepare, TensorExamples
+from .examples import Examples, Prepare, TensorExamples
+from .seeding import derived_generator
 from .stream import Task
 
 
@@ -89,6 +90,46 @@ class Source:
                 value.update(f" {tensor.dtype} {tuple(tensor.shape)} ".encode())
                 value.update(tensor.cpu().contiguous().numpy().data)
         return value.hexdigest()
+
+    def part(self, rows: Tensor, targets: Tensor) -> Examples:
+        """Some of the training examples, with targets of their own.
+
+        Args:
+            rows: (N,) int64, of the training set.
+            targets: (N,) or (N, …), one for each row.
+        """
+        return TensorExamples(self.train_inputs, targets, rows=rows, prepare=self.prepare)
+
+    def take(self, rows: int | None = None, test_rows: int | None = None) -> Source:
+        """The same source with fewer examples, drawn once and for all, whatever the seed of a trial is.
+
+        Args:
+            rows: how many to train on. None: all.
+            test_rows: how many to judge on. None: all.
+
+        Raises:
+            ValueError: there are not as many.
+        """
+        smaller = copy(self)
+        for split, count, inputs, targets in zip(
+            ("train", "test"),
+            (rows, test_rows),
+            *zip(*(s[1:] for s in self._splits()), strict=True),
+            strict=True,
+        ):
+            if count is None:
+                continue
+            if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(inputs):
+                name = "rows" if split == "train" else "test_rows"
+                raise ValueError(
+                    f"{name} is {count!r}: give a whole number from 1 to the {len(inputs)} of {self.name}"
+                )
+            chosen = torch.randperm(len(inputs), generator=derived_generator(0, "take", split))[:count]
+            chosen = chosen.to(inputs.device)
+            object.__setattr__(smaller, f"{split}_inputs", inputs[chosen])
+            object.__setattr__(smaller, f"{split}_targets", targets[chosen])
+        smaller.__dict__.pop("digest", None)
+        return smaller
 
     @property
     def test(self) -> TensorExamples:

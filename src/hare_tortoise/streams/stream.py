@@ -23,6 +23,8 @@ class Chunk:
         index: its place in the stream, 0 first.
         name: what to call it in a table.
         train: what may be trained on now. Where data accumulate, what came before is in it.
+        everything: all that came so far, where `train` is less; what retraining from scratch would use.
+            None: `train` is all there is.
         validation: what to choose on; never part of `train`, of this chunk or another. None: nothing is
             set aside.
         tests: what to judge on, by name; the first is the one that counts.
@@ -39,6 +41,7 @@ class Chunk:
     outputs: int
     active: Tensor | None = None
     prequential: bool = False
+    everything: Examples | None = None
 
 
 class Stream(ABC):

@@ -31,13 +31,22 @@ SOURCES: dict[str, Callable[..., Source]] = {
 }
 
 
-def load_source(name: str, *, root: Path | str | None = None, **settings: Any) -> Source:
+def load_source(
+    name: str,
+    *,
+    root: Path | str | None = None,
+    rows: int | None = None,
+    test_rows: int | None = None,
+    **settings: Any,
+) -> Source:
     """A source by its name in `SOURCES`, or by the path of an .npz file or of a folder of images.
 
     Args:
         name: for instance "digits", "fashion-mnist", "data/mine.npz".
         root: the folder of the data. None: the environment variable HARE_TORTOISE_DATA, else the user's
             cache folder, where known sets are downloaded to.
+        rows: how many examples to train on, drawn once and for all. None: all.
+        test_rows: how many to judge on, likewise.
         settings: those of the source, for instance `path=` and `size=` of "image-folder".
 
     Returns:
@@ -50,11 +59,17 @@ def load_source(name: str, *, root: Path | str | None = None, **settings: Any) -
     Example:
         >>> load_source("digits").outputs
         10
+        >>> len(load_source("digits", rows=100).train_inputs)
+        100
         >>> load_source("fashion-minst")
         Traceback (most recent call last):
             ...
         ValueError: unknown source 'fashion-minst'; did you mean 'fashion-mnist'? There are: cifar10, ...
     """
+    return _whole(name, root, settings).take(rows, test_rows)
+
+
+def _whole(name: str, root: Path | str | None, settings: dict[str, Any]) -> Source:
     place = None if root is None else Path(root).expanduser()
     if kebab(name) not in SOURCES:
         if name.lower().endswith(".npz"):

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from hare_tortoise.streams import Examples, Source, limited
+from hare_tortoise.streams.scenarios.limited import Sample
+
+MakeSource = Callable[..., Source]
+
+
+def rows_and_labels(examples: Examples) -> tuple[list[int], Tensor]:
+    """The made inputs hold their own row numbers."""
+    batches = list(examples.batches(1000))
+    return torch.cat([x for x, _ in batches]).flatten().long().tolist(), torch.cat([y for _, y in batches])
+
+
+@pytest.mark.parametrize("sample", ["reservoir", "balanced"])
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_what_is_given_up_never_comes_back(make_source: MakeSource, sample: Sample, noise: float) -> None:
+    stream = limited(make_source(200), chunks=5, memory=30, sample=sample, label_noise=noise, seed=3)
+    before: set[int] = set()
+    for index, chunk in enumerate(stream):
+        rows, labels = rows_and_labels(chunk.train)
+        assert chunk.everything is not None
+        everything, all_labels = rows_and_labels(chunk.everything)
+        assert len(everything) == 40 * (index + 1)
+        assert len(rows) == 40 + min(30, 40 * index)
+        known = dict(zip(everything, all_labels.tolist(), strict=True))
+        assert [known[row] for row in rows] == labels.tolist()
+        new = set(everything[40 * index :])
+        assert new <= set(rows)
+        assert set(rows) - new <= before
+        before = set(rows)
+
+
+def test_a_reservoir_keeps_each_earlier_example_with_the_same_chance(make_source: MakeSource) -> None:
+    source, kept = make_source(60), torch.zeros(60)
+    for seed in range(400):
+        stream = limited(source, chunks=6, memory=10, seed=seed)
+        last = stream[5]
+        order = rows_and_labels(last.everything)[0]  # type: ignore[arg-type]
+        remembered = set(rows_and_labels(last.train)[0]) & set(order[:50])
+        assert len(remembered) == 10
+        kept += torch.tensor([float(row in remembered) for row in order])
+    # 400 draws with a chance of a fifth: 80 on average, 8 is a standard deviation
+    assert 50 < float(kept[:50].min())
+    assert float(kept[:50].max()) < 110
+
+
+def test_a_balanced_sample_has_as_many_of_each_class_as_there_are() -> None:
+    labels = torch.tensor([0] * 150 + [1] * 40 + [2] * 10)
+    source = Source("skewed", torch.arange(200.0)[:, None], labels, torch.zeros(1, 1), labels[:1], 3, (1,))
+    stream = limited(source, chunks=2, memory=45, sample="balanced", seed=1)
+    first, last = stream[0], stream[1]
+    had = torch.bincount(rows_and_labels(first.train)[1], minlength=3)
+    new = torch.bincount(rows_and_labels(last.everything)[1], minlength=3) - had  # type: ignore[arg-type]
+    kept = torch.bincount(rows_and_labels(last.train)[1], minlength=3) - new
+    assert int(kept.sum()) == 45
+    assert int(kept[2]) == int(had[2]), "all of a rare class"
+    assert abs(int(kept[0]) - int(kept[1])) <= 1
+
+
+def test_what_is_set_aside_is_not_remembered(make_source: MakeSource) -> None:
+    stream = limited(make_source(200), chunks=4, memory=20, validation=0.2)
+    for index, chunk in enumerate(stream):
+        assert chunk.validation is not None
+        assert chunk.everything is not None
+        trained, aside = set(rows_and_labels(chunk.train)[0]), set(rows_and_labels(chunk.validation)[0])
+        assert not trained & aside
+        assert len(trained) == 40 + min(20, 40 * index)
+        assert len(aside) == 10 * (index + 1)
+
+
+def test_no_memory_leaves_the_new_chunk_alone(make_source: MakeSource) -> None:
+    assert [len(chunk.train) for chunk in limited(make_source(100), chunks=4, memory=0)] == [25] * 4
+
+
+@pytest.mark.parametrize("settings", [{"memory": -1}, {"memory": 1.5}, {"sample": "first"}])
+def test_bad_settings_are_refused(make_source: MakeSource, settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        limited(make_source(50), **settings)  # type: ignore[arg-type]
+
+
+def test_a_part_of_a_source_is_the_same_for_every_seed(make_source: MakeSource) -> None:
+    part = make_source(50).take(20, 3)
+    assert (len(part.train_inputs), len(part.test_inputs)) == (20, 3)
+    assert torch.equal(part.train_inputs, make_source(50).take(20).train_inputs)
+    assert part.digest != make_source(50).digest
+    with pytest.raises(ValueError, match="rows is 51"):
+        make_source(50).take(51)

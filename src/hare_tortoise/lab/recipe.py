@@ -43,6 +43,8 @@ class Recipe:
         validation: share of the training rows that is held out where something is chosen.
         evaluate_every: epochs between evaluations; None: only at the end of each chunk.
         measures: of plasticity, taken of the trained network at each evaluation (``hare-tortoise measures``).
+        judge: ``test``: what counts is the accuracy on the test set of each chunk; ``online``: the share of the
+            training examples that were predicted right, each batch before the step on it.
         precision: ``float32``, or ``bfloat16`` for autocast.
         compile: whether the network is compiled with torch.compile.
         scale: ``paper``, or what it was scaled down to; shown with every result.
@@ -78,6 +80,7 @@ class Recipe:
     validation: float = 0.0
     evaluate_every: int | None = None
     measures: tuple[str, ...] = ()
+    judge: Literal["test", "online"] = "test"
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     scale: str = "own"
@@ -126,6 +129,7 @@ class Recipe:
         for field in ("reset_epochs", "evaluate_every"):
             value = getattr(self, field)
             _check(field, value, value is None or value >= 1, "1 or more epochs, or None")
+        _check("judge", self.judge, self.judge in ("test", "online"), "test or online")
         _check("precision", self.precision, self.precision in ("float32", "bfloat16"), "float32 or bfloat16")
 
     def replace(self, **changes: Any) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -28,9 +28,16 @@ class Chunk:
         validation: what to choose on; never part of `train`, of this chunk or another. None: nothing is
             set aside.
         tests: what to judge on, by name; the first is the one that counts.
-        outputs: the size of the network's head now.
-        active: (outputs,) bool, which outputs count now. None: all.
-        prequential: the chunk is judged before it is trained on.
+        outputs: the size of the network's head now. A head that grows is a full one whose later rows come into
+            use: outputs from here on, up to the stream's, are masked.
+        active: (outputs of the stream,) bool, which outputs count now, in training and where a test set has no mask
+            of its own. None: all of the head.
+        prequential: the first test set holds the data that come next in time: the mean over the chunks of the
+            accuracy on it is the prequential one.
+        test_active: by the name of a test set, which outputs count there, shaped as `active`; where a name is
+            missing, `active` counts.
+        baselines: accuracies on the first test set, 0 … 1, of predictors that learn nothing, by name; R² where
+            numbers are predicted.
     """
 
     index: int
@@ -42,6 +49,8 @@ class Chunk:
     active: Tensor | None = None
     prequential: bool = False
     everything: Examples | None = None
+    test_active: Mapping[str, Tensor] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
 
 
 class Stream(ABC):

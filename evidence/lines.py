@@ -1,0 +1,39 @@
+"""What is run: each line of the evidence with its recipes and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from evidence import images, small, sweep
+from hare_tortoise.lab.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Line:
+    """A part of the evidence that is run and shown together.
+
+    Args:
+        name: of its folder under docs/results/data, and of its page.
+        hours: core-hours that it took here, one thread a worker.
+        recipes: gives its recipes.
+    """
+
+    name: str
+    hours: float
+    recipes: Callable[[], Sequence[Recipe]]
+
+
+LINES = {
+    line.name: line
+    for line in (
+        Line("digits", 2.6, small.digits),
+        Line("sweep-digits", 0.7, sweep.digits),
+        Line("sweep-mnist", 2.2, sweep.mnist),
+        Line("mnist", 1.6, small.mnist),
+        Line("fashion-mnist", 1.6, small.fashion_mnist),
+        Line("mnist-whole", 5.4, small.mnist_whole),
+        Line("cifar10", 5.0, images.cifar10),
+        Line("cifar10-augmented", 3.0, images.cifar10_augmented),
+    )
+}

@@ -1,0 +1,103 @@
+"""Run what is missing of the evidence."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evidence import records
+from evidence.lines import LINES, Line
+from hare_tortoise.lab.building import cached_source
+from hare_tortoise.lab.executor import Processes, cores
+from hare_tortoise.lab.outcome import versions
+from hare_tortoise.lab.progress import Lines
+from hare_tortoise.lab.run import check
+from hare_tortoise.lab.trial import Engine, Result, Trial, identity, trials
+from hare_tortoise.lab.worker import Task
+from rich.console import Console
+
+MOST_HOURS = 8.0
+STORE = Path("evidence-runs")
+
+
+class Keeping(Lines):
+    """Prints a line for each trial that ends, and keeps its metrics at once."""
+
+    def __init__(self, folder: Path, wanted: Sequence[Trial], console: Console) -> None:
+        super().__init__(wanted, [1] * len(wanted), 0, console)
+        self.folder, self.made_with = folder, versions() | {"processor": _processor()}
+
+    def finished(self, index: int, result: Result) -> None:
+        """Keep the metrics, then print."""
+        records.write(self.folder, self.trials[index], result, self.made_with)
+        super().finished(index, result)
+
+
+def missing(line: Line, kept: Mapping[str, records.Record]) -> list[Trial]:
+    """Find the trials of a line that nothing is kept of."""
+    wanted = {records.key(trial): trial for recipe in line.recipes() for trial in trials(recipe)}
+    return [trial for name, trial in wanted.items() if name not in kept]
+
+
+def hours_left(line: Line, left: Sequence[Trial]) -> float:
+    """Estimate the core-hours of what is missing, as its share of the line's."""
+    whole = sum(len(trials(recipe)) for recipe in line.recipes())
+    return line.hours * len(left) / whole if whole else 0.0
+
+
+def run(line: Line, *, workers: int, console: Console, limit: int | None = None) -> None:
+    """Run what is missing of a line; what finishes is kept at once.
+
+    Raises:
+        ValueError: The line as a whole would take more than 8 core-hours.
+    """
+    folder = records.DATA / line.name
+    left = missing(line, records.read(folder))
+    hours = hours_left(line, left)
+    console.print(
+        f"{line.name}: {len(left)} trials are missing, about {hours:.1f} core-hours on {workers} workers"
+    )
+    if line.hours > MOST_HOURS:
+        raise ValueError(
+            f"{line.name} takes {line.hours:.1f} core-hours, at most {MOST_HOURS:g} a line: split it, or scale it down"
+        )
+    left = left[:limit]
+    if not left:
+        return
+    for recipe in {trial.recipe.name: trial.recipe for trial in left}.values():
+        check(recipe)
+    engine = Engine("cpu", 1)
+    tasks = [
+        Task(t, identity(t, cached_source(t.recipe.source, None).digest, engine), STORE, None, engine)
+        for t in left
+    ]
+    started = time.perf_counter()
+    Processes(min(workers, len(tasks))).run(tasks, Keeping(folder, left, console))
+    console.print(f"{line.name}: {(time.perf_counter() - started) / 3600:.2f} hours")
+
+
+def main(written: Sequence[str]) -> int:
+    """Run the lines that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m evidence run", description=__doc__)
+    parser.add_argument("line", nargs="*", choices=[*LINES, []], help="all by default")
+    parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--limit", type=int, default=None, help="how many trials of each line, at most")
+    given = parser.parse_args(written)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name in given.line or LINES:
+        run(LINES[name], workers=given.workers, console=Console(), limit=given.limit)
+    return 0
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    return names[0].partition(":")[2].strip() if names else platform.processor()

@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from evidence import records
 from evidence.lines import LINES, Line
 from hare_tortoise.lab.building import cached_source
@@ -18,7 +20,6 @@ from hare_tortoise.lab.progress import Lines
 from hare_tortoise.lab.run import check
 from hare_tortoise.lab.trial import Engine, Result, Trial, identity, trials
 from hare_tortoise.lab.worker import Task
-from rich.console import Console
 
 MOST_HOURS = 8.0
 STORE = Path("evidence-runs")
@@ -27,8 +28,10 @@ STORE = Path("evidence-runs")
 class Keeping(Lines):
     """Prints a line for each trial that ends, and keeps its metrics at once."""
 
-    def __init__(self, folder: Path, wanted: Sequence[Trial], console: Console) -> None:
-        super().__init__(wanted, [1] * len(wanted), 0, console)
+    def __init__(
+        self, folder: Path, wanted: Sequence[Trial], samples: Sequence[int], console: Console
+    ) -> None:
+        super().__init__(wanted, samples, 0, console)
         self.folder, self.made_with = folder, versions() | {"processor": _processor()}
 
     def finished(self, index: int, result: Result) -> None:
@@ -68,15 +71,21 @@ def run(line: Line, *, workers: int, console: Console, limit: int | None = None)
     left = left[:limit]
     if not left:
         return
-    for recipe in {trial.recipe.name: trial.recipe for trial in left}.values():
-        check(recipe)
+    recipes = {trial.recipe.name: trial.recipe for trial in left}
+    samples = {
+        name: {budget: sum(c.samples * c.epochs for c in chunks) for budget, chunks in check(recipe).items()}
+        for name, recipe in recipes.items()
+    }
     engine = Engine("cpu", 1)
     tasks = [
         Task(t, identity(t, cached_source(t.recipe.source, None).digest, engine), STORE, None, engine)
         for t in left
     ]
     started = time.perf_counter()
-    Processes(min(workers, len(tasks))).run(tasks, Keeping(folder, left, console))
+    sizes = [samples[trial.recipe.name][trial.budget] for trial in left]
+    Processes(min(workers, len(tasks))).run(tasks, Keeping(folder, left, sizes, console))
+        tasks, Keeping(folder, left, [samples[t.recipe.name][t.budget] for t in left], console)
+    )
     console.print(f"{line.name}: {(time.perf_counter() - started) / 3600:.2f} hours")
 
 

@@ -17,7 +17,6 @@ BANNED_IN_PACKAGE = {"pickle", "dill", "cloudpickle"}
 BANNED = {
     "torchvision": "it ties torch to one build; augmentations are batched tensor operations",
     "timm": "heavy at import",
-    "pandas": "nothing here needs it",
     "matplotlib": "the report is drawn with plotly",
 }
 # Written in two halves, so that this file does not name them itself.

@@ -84,8 +84,6 @@ def run(line: Line, *, workers: int, console: Console, limit: int | None = None)
     started = time.perf_counter()
     sizes = [samples[trial.recipe.name][trial.budget] for trial in left]
     Processes(min(workers, len(tasks))).run(tasks, Keeping(folder, left, sizes, console))
-        tasks, Keeping(folder, left, [samples[t.recipe.name][t.budget] for t in left], console)
-    )
     console.print(f"{line.name}: {(time.perf_counter() - started) / 3600:.2f} hours")
 
 

@@ -114,23 +114,29 @@ class Training:
         self.lr_shares: list[float] = []
         self._load()
 
-    def finish(self) -> list[Row]:
+    def finish(self, chunks: int | None = None) -> list[Row]:
         """Train to the end of the stream and give the rows.
+
+        Args:
+            chunks: pause after so many chunks, with a checkpoint; None: go to the end.
 
         Raises:
             DivergedError: The loss was not finite; the last finite checkpoint is kept.
             StoppedError: `report` asked for it.
         """
-        place = self.position
-        while place.chunk < len(self.setup.stream):
+        place, length = self.position, len(self.setup.stream)
+        end = length if chunks is None else min(chunks, length)
+        while place.chunk < end:
             chunk, chunk_plan = self.setup.chunk(place.chunk), self.setup.plan[place.chunk]
             if place.step == 0:
                 self._begin(chunk, chunk_plan)
             while place.epoch < chunk_plan.epochs:
                 self._epoch(chunk, chunk_plan)
             place.chunk, place.epoch, place.step = place.chunk + 1, 0, 0
-            if place.chunk == len(self.setup.stream):
+            if place.chunk == length:
                 self._save({"deployed": self.method.deployed.state_dict()})
+            elif place.chunk == end:
+                self._checkpoint()
         return place.rows
 
     def _begin(self, chunk: Chunk, chunk_plan: ChunkPlan) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from hare_tortoise.lab import files
 from hare_tortoise.lab.building import build, cached_source
-from hare_tortoise.lab.store import Store
+from hare_tortoise.lab.store import Run, Store
 from hare_tortoise.lab.training import DivergedError, Moment, StoppedError, Training
 from hare_tortoise.lab.trial import Engine, Result, Trial, identity
 
@@ -32,6 +32,7 @@ class Task:
         root: folder of known data sets.
         engine: device and threads.
         checkpoint_every: seconds between checkpoints.
+        chunks: pause after so many chunks of the stream, and give what was measured; None: go to its end.
     """
 
     trial: Trial
@@ -40,6 +41,7 @@ class Task:
     root: Path | None
     engine: Engine
     checkpoint_every: float = 20.0
+    chunks: int | None = None
 
 
 def run_task(
@@ -68,6 +70,8 @@ def run_task(
         done = store.result(task.trial, run.folder.name)
         if done is not None:
             return done
+        if (paused := _paused(task, run, run.load())) is not None:
+            return paused
         if (
             identity(task.trial, cached_source(task.trial.recipe.source, task.root).digest, task.engine)
             != task.identity
@@ -77,13 +81,30 @@ def run_task(
         training = Training(setup, run, checkpoint_every=task.checkpoint_every, report=report)
         failure = None
         try:
-            training.finish()
+            training.finish(task.chunks)
+            if training.position.chunk < len(setup.stream) and (paused := _paused(task, run, run.load())):
+                return paused
         except DivergedError as error:
             failure = str(error)
         run.finish(training.position.rows, failure)
     result = store.result(task.trial, run.folder.name)
     assert result is not None
     return result
+
+
+def _paused(task: Task, run: Run, checkpoint: dict[str, Any] | None) -> Result | None:
+    """Give what a trial measured in the chunks that it was asked for; None if it is not that far."""
+    if task.chunks is None or checkpoint is None or checkpoint["position"]["chunk"] < task.chunks:
+        return None
+    trial, rows = task.trial, checkpoint["position"]["rows"]
+    return Result(
+        trial.recipe.name,
+        trial.method,
+        trial.budget,
+        trial.seed,
+        tuple(row for row in rows if row["chunk"] < task.chunks),
+        run=run.folder.name,
+    )
 
 
 def work(connection: Connection, threads: int) -> None:

@@ -24,3 +24,4 @@ from .sources import load_source as load_source
 from .stream import Chunk as Chunk
 from .stream import Stream as Stream
 from .stream import Task as Task
+from .transformed import TransformedExamples as TransformedExamples

@@ -100,6 +100,15 @@ class Source:
         """
         return TensorExamples(self.train_inputs, targets, rows=rows, prepare=self.prepare)
 
+    def test_part(self, rows: Tensor, targets: Tensor) -> Examples:
+        """Some of the test examples, with targets of their own.
+
+        Args:
+            rows: (M,) int64, of the test set.
+            targets: (M,) or (M, …), one for each row.
+        """
+        return TensorExamples(self.test_inputs, targets, rows=rows, prepare=self.prepare)
+
     def take(self, rows: int | None = None, test_rows: int | None = None) -> Source:
         """The same source with fewer examples, drawn once and for all, whatever the seed of a trial is.
 

@@ -16,6 +16,7 @@ from hare_tortoise.methods import (
     Schedule,
     geometric,
     horizon,
+    portion,
     karras,
     power_law,
     switch,
@@ -114,6 +115,16 @@ def test_a_horizon_goes_on_with_the_steps_of_its_chunk() -> None:
     other = HareTortoise(network(), decay=horizon(0.1))
     other.load_state_dict(pair.state_dict())
     assert other.decay == horizon(0.1, steps=200)
+
+
+def test_an_interval_that_is_a_portion_of_the_chunk_goes_on() -> None:
+    pair = HareTortoise(network(), decay=0.9, reset_every=portion(0.1, steps=100))
+    for _ in range(12):
+        pair.after_step()
+    pair.new_data(steps=50)
+    other = HareTortoise(network(), decay=0.9, reset_every=portion(0.1, steps=100))
+    other.load_state_dict(pair.state_dict())
+    assert other.reset_every == portion(0.1, steps=50)
 
 
 def test_a_buffer_that_was_infinite_at_the_start_stays_copied() -> None:

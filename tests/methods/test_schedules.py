@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from hare_tortoise.methods import Schedule, geometric, horizon, karras, power_law, switch, warmup
+from hare_tortoise.methods import Schedule, geometric, horizon, karras, portion, power_law, switch, warmup
 from hare_tortoise.methods.schedules import saved, scaled_decay
 
 STEPS = [1, 2, 3, 10, 99, 1000, 12_345, 1_000_000]
@@ -19,6 +19,9 @@ FORMULAS: list[tuple[Schedule, Any]] = [
     (karras(0.1), lambda t: (1 - 1 / t) ** (gamma(0.1) + 1)),
     (karras(0.05), lambda t: (1 - 1 / t) ** (gamma(0.05) + 1)),
     (horizon(0.1, steps=500), lambda t: 1 - 1 / 50),
+    (horizon(0.1, steps=500, warm=True), lambda t: min(1 - 1 / 50, (1 + t) / (10 + t))),
+    (horizon(0.1, warm=True), lambda t: (1 + t) / (10 + t)),
+    (portion(0.1, steps=500), lambda t: 50),
     (geometric(first=100, factor=2.0, period=1000), lambda t: 100 * 2 ** (t / 1000)),
     (switch(100, 1000, at=99), lambda t: 100 if t <= 99 else 1000),
 ]
@@ -60,7 +63,7 @@ def test_karras_profile_has_the_width(width: float) -> None:
 
 @pytest.mark.parametrize("schedule", [item for item, _ in FORMULAS], ids=str)
 def test_written_by_name_and_saved(schedule: Schedule) -> None:
-    names = {kind.__name__: kind for kind in (warmup, power_law, karras, horizon, geometric, switch)}
+    names = {kind.__name__: kind for kind in (warmup, power_law, karras, horizon, geometric, portion, switch)}
     assert eval(str(schedule), names) == schedule
     state = dict(saved(schedule))
     assert names[state.pop("name")](**state) == schedule
@@ -77,6 +80,9 @@ def test_scaled() -> None:
     )
     assert horizon(0.1, steps=100).scaled(0.5) == horizon(0.1, steps=50)
     assert horizon(0.1).scaled(0.5) == horizon(0.1)
+    assert horizon(0.1, steps=100, warm=True).scaled(0.5) == horizon(0.1, steps=50, warm=True)
+    assert portion(0.1, steps=100).scaled(0.5) == portion(0.1, steps=50)
+    assert portion(0.1).scaled(0.5) == portion(0.1)
 
 
 @pytest.mark.parametrize("power", [0.5, 2 / 3, 0.75, 1.0])
@@ -108,6 +114,9 @@ def test_a_decay_keeps_its_horizon_as_a_share() -> None:
         (lambda: horizon(0.0), "share is 0.0"),
         (lambda: horizon(0.1, steps=0), "steps is 0"),
         (lambda: horizon(0.1)(1), "steps is None, expected a number"),
+        (lambda: portion(-1.0), "share is -1.0"),
+        (lambda: portion(0.1, steps=0), "steps is 0"),
+        (lambda: portion(0.1)(1), "steps is None, expected a number"),
         (lambda: geometric(first=0, factor=1, period=1), "first is 0"),
         (lambda: switch(1, math.inf, at=1), "after is inf"),
         (lambda: warmup(0.9).scaled(0.0), "budget is 0.0"),

@@ -10,6 +10,7 @@ from .from_scratch import FromScratch
 from .full_reset import FullReset
 from .hare_tortoise import HareTortoise
 from .head_reset import HeadReset
+from .intervals import geometric, portion, switch
 from .l2 import L2
 from .l2_init import L2Init
 from .last_layers_reset import LastLayersReset
@@ -20,7 +21,7 @@ from .parseval import Parseval
 from .plasticity_injection import PlasticityInjection
 from .redo import ReDo
 from .regrama import ReGraMa
-from .schedules import Schedule, geometric, horizon, karras, power_law, switch, warmup
+from .schedules import Schedule, horizon, karras, power_law, warmup
 from .self_distillation import SelfDistillation
 from .self_normalized_reset import SelfNormalizedReset
 from .shrink_perturb import ShrinkPerturb
@@ -74,6 +75,7 @@ __all__ = [
     "geometric",
     "horizon",
     "karras",
+    "portion",
     "power_law",
     "switch",
     "warmup",

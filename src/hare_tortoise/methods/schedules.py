@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from numbers import Integral, Real
 from operator import index
 from typing import Any, Self, TypeVar, cast
 
-import torch
 from torch import Tensor
 
 Step = int | Tensor
@@ -57,12 +56,14 @@ class Schedule(ABC):
 
 
 @dataclass(frozen=True, repr=False)
-class _Printed(Schedule):
+class Printed(Schedule):
+    """A schedule that shows itself as it is written."""
+
     __repr__ = Schedule.__str__
 
 
 @dataclass(frozen=True, repr=False)
-class warmup(_Printed):  # noqa: N801
+class warmup(Printed):  # noqa: N801
     """A decay that rises to its value: `min(decay, (1 + step) / (10 + step))`.
 
     The average then is one of about the last ninth of the steps made, until `decay` is reached. (TensorFlow's
@@ -96,7 +97,7 @@ class warmup(_Printed):  # noqa: N801
 
 
 @dataclass(frozen=True, repr=False)
-class power_law(_Printed):  # noqa: N801
+class power_law(Printed):  # noqa: N801
     """A decay that rises by a power law: `1 − (1 + step / inv_gamma) ^ −power`, at most `max_decay`.
 
     It is the warm-up of timm, diffusers and ema-pytorch: with `power=2/3` it reaches 0.999 at 31.6 thousand
@@ -120,8 +121,8 @@ class power_law(_Printed):  # noqa: N801
     max_decay: float = 0.9999
 
     def __post_init__(self) -> None:
-        _check_positive(self.power, "power")
-        _check_positive(self.inv_gamma, "inv_gamma")
+        check_positive(self.power, "power")
+        check_positive(self.inv_gamma, "inv_gamma")
         check_decay(self.max_decay, "max_decay")
 
     def __call__(self, step: Step) -> Value:
@@ -130,13 +131,13 @@ class power_law(_Printed):  # noqa: N801
 
     def scaled(self, budget: float) -> Self:
         """For many steps, the horizon `(step / inv_gamma) ^ power` is scaled as the step is."""
-        _check_positive(budget, "budget")
+        check_positive(budget, "budget")
         inv_gamma = self.inv_gamma * budget ** (1 - 1 / self.power)
         return type(self)(self.power, inv_gamma, scaled_decay(self.max_decay, budget))
 
 
 @dataclass(frozen=True, repr=False)
-class karras(_Printed):  # noqa: N801
+class karras(Printed):  # noqa: N801
     """The decay of a power-function average: `(1 − 1 / step) ^ (gamma + 1)`.
 
     The average has the profile `step ^ gamma`, whose width is a fixed share of the steps made, so that it needs
@@ -181,127 +182,64 @@ class karras(_Printed):  # noqa: N801
 
     def scaled(self, budget: float) -> Self:
         """The same: the profile is a share of the training already."""
-        _check_positive(budget, "budget")
+        check_positive(budget, "budget")
         return self
 
 
 @dataclass(frozen=True, repr=False)
-class horizon(_Printed):  # noqa: N801
+class horizon(Printed):  # noqa: N801
     """A decay whose horizon is a share of the steps to come: `1 − 1 / (share · steps)`, at least 0.
+
+    With `warm`, it is at most `(1 + step) / (10 + step)` as well, so that the average soon forgets where it started;
+    until `steps` is known it is that alone.
 
     Args:
         share: the horizon as a share of the steps until the next `new_data`, above 0; 0.05 to 0.2 are usual.
         steps: the number of these steps; `new_data(steps=...)` sets it.
+        warm: whether it rises to its value as `warmup` does.
 
     Raises:
-        ValueError: for a value that is not positive; when called, if `steps` was never given.
+        ValueError: for a value that is not positive; when called, if `steps` was never given and it is not warm.
 
     Example:
         >>> horizon(0.1, steps=1000)(1)
         0.99
         >>> horizon(0.1).for_steps(200)(1)
         0.95
+        >>> round(horizon(0.1, steps=1000, warm=True)(1), 3)
+        0.182
     """
 
     share: float
     steps: int | None = None
+    warm: bool = False
 
     def __post_init__(self) -> None:
-        _check_positive(self.share, "share")
+        check_positive(self.share, "share")
         if self.steps is not None:
-            _check_positive(self.steps, "steps")
+            check_positive(self.steps, "steps")
 
     def __call__(self, step: Step) -> Value:
         """The value at a step."""
+        risen = (1 + step) / (10 + step)
         if self.steps is None:
+            if self.warm:
+                return risen
             raise ValueError(
                 "steps is None, expected a number: give horizon(share, steps=...) or new_data(steps=...)"
             )
-        return max(0.0, 1 - 1 / (self.share * self.steps))
+        decay = max(0.0, 1 - 1 / (self.share * self.steps))
+        return _at_most(risen, decay) if self.warm else decay
 
     def scaled(self, budget: float) -> Self:
         """The share is kept; the steps are scaled, if they are given already."""
-        _check_positive(budget, "budget")
+        check_positive(budget, "budget")
         steps = self.steps
-        return type(self)(self.share, steps if steps is None else max(1, round(steps * budget)))
+        return replace(self, steps=steps if steps is None else max(1, round(steps * budget)))
 
     def for_steps(self, steps: int) -> Self:
         """The same share of other steps."""
-        return type(self)(self.share, steps)
-
-
-@dataclass(frozen=True, repr=False)
-class geometric(_Printed):  # noqa: N801
-    """A reset interval that grows by a factor per `period` steps: `first · factor ^ (step / period)`.
-
-    Args:
-        first: the interval at step 0, in steps, above 0.
-        factor: of growth, above 0; below 1 the resets become more frequent.
-        period: in steps, above 0.
-
-    Raises:
-        ValueError: for a value that is not positive.
-
-    Example:
-        >>> geometric(first=100, factor=2.0, period=1000)(2000)
-        400.0
-        >>> geometric(first=100, factor=2.0, period=1000).scaled(0.1)
-        geometric(first=10.0, factor=2.0, period=100.0)
-    """
-
-    first: float
-    factor: float
-    period: float
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            _check_positive(getattr(self, item.name), item.name)
-
-    def __call__(self, step: Step) -> Value:
-        """The value at a step."""
-        return cast(Value, self.first * self.factor ** (step / self.period))
-
-    def scaled(self, budget: float) -> Self:
-        """The interval and the period, both in steps, are scaled."""
-        _check_positive(budget, "budget")
-        return type(self)(self.first * budget, self.factor, self.period * budget)
-
-
-@dataclass(frozen=True, repr=False)
-class switch(_Printed):  # noqa: N801
-    """A value that changes once: `before` until the step `at`, `after` beyond it. For reset intervals.
-
-    Args:
-        before: the interval in steps at first, above 0.
-        after: the interval in steps later, above 0.
-        at: the last step at which `before` holds, above 0.
-
-    Raises:
-        ValueError: for a value that is not positive.
-
-    Example:
-        >>> [switch(100, 1000, at=500)(step) for step in (1, 500, 501)]
-        [100, 100, 1000]
-    """
-
-    before: float
-    after: float
-    at: float
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            _check_positive(getattr(self, item.name), item.name)
-
-    def __call__(self, step: Step) -> Value:
-        """The value at a step."""
-        if isinstance(step, Tensor):
-            return torch.where(step > self.at, self.after, self.before)
-        return self.after if step > self.at else self.before
-
-    def scaled(self, budget: float) -> Self:
-        """All three are in steps, and are scaled."""
-        _check_positive(budget, "budget")
-        return type(self)(self.before * budget, self.after * budget, self.at * budget)
+        return replace(self, steps=steps)
 
 
 def scaled_decay(decay: float, budget: float) -> float:
@@ -311,7 +249,7 @@ def scaled_decay(decay: float, budget: float) -> float:
         >>> round(scaled_decay(0.99, 0.1), 12), scaled_decay(0.5, 0.1)
         (0.9, 0.0)
     """
-    _check_positive(budget, "budget")
+    check_positive(budget, "budget")
     # Rounded, so that a horizon of 100 steps scaled to 10 is written 0.9 and not 0.8999999999999999.
     return max(0.0, round(1 - (1 - decay) / budget, 12))
 
@@ -328,10 +266,11 @@ def resumed(name: str, setting: Setting, state: object) -> Setting:
         ValueError: it was saved as another one.
     """
     own = saved(setting)
-    if isinstance(setting, horizon) and isinstance(state, Mapping) and state.get("steps") is not None:
+    told = isinstance(state, Mapping) and state.get("steps") is not None
+    if told and isinstance(setting, Schedule) and "steps" in own:
         # How many steps follow is no choice of the user's, but where training had come to.
-        own = own | {"steps": state["steps"]}
-        setting = setting.for_steps(int(state["steps"]))
+        steps = int(cast(Mapping[str, Any], state)["steps"])
+        own, setting = own | {"steps": steps}, setting.for_steps(steps)
     if own != state:
         raise ValueError(
             f"{name} is {own}, but the state was saved with {state}: build the method with the saved setting, "
@@ -359,7 +298,8 @@ def check_decay(decay: object, name: str) -> None:
         )
 
 
-def _check_positive(value: float, name: str) -> None:
+def check_positive(value: float, name: str) -> None:
+    """Raise a ValueError unless a number is finite and above 0."""
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} is {value!r}, expected a finite number above 0")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evidence import images, small, sweep
+from evidence import images, pace, small, sweep
 from hare_tortoise.lab.recipe import Recipe
 
 
@@ -29,6 +29,7 @@ LINES = {
     for line in (
         Line("digits", 2.6, small.digits),
         Line("sweep-digits", 0.7, sweep.digits),
+        Line("pace-digits", 0.3, pace.digits),
         Line("sweep-mnist", 2.2, sweep.mnist),
         Line("mnist", 1.6, small.mnist),
         Line("fashion-mnist", 1.6, small.fashion_mnist),

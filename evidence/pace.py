@@ -1,0 +1,66 @@
+"""The pace of the tortoise: fixed decays, schedules, intervals, the optimizer's state, two speeds."""
+
+from __future__ import annotations
+
+from evidence.common import references
+from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.streams.scenarios import PAPER_NOISE
+
+VALIDATION = 0.1
+
+
+def slow(decay: object, reset_every: object = 100, state: str = "reset") -> str:
+    """Hare & Tortoise with the tortoise deployed."""
+    return f"hare-tortoise(decay={decay}, reset_every={reset_every}, optimizer_state={state})"
+
+
+def share(of: float, first: int) -> str:
+    """A decay whose horizon is a share of the chunk's steps, warmed up; `first` are the steps of the first chunk."""
+    return f"horizon(share={of}, steps={first}, warm=True)"
+
+
+def digits() -> list[Recipe]:
+    """All of it on digits, five seeds."""
+    first = 100
+    fixed = (slow(decay) for decay in (0.97, 0.99, 0.997, 0.999))
+    kept = (slow(decay, state="keep") for decay in (0.99, 0.997))
+    risen = (
+        "warmup(0.99)",
+        "warmup(0.997)",
+        "warmup(0.999)",
+        "power_law(max_decay=0.997)",
+        "karras(width=0.1)",
+    )
+    shares = (0.05, 0.1, 0.2, 0.4, 0.8)
+    intervals = (
+        "portion(share=0.05, steps=100)",
+        "portion(share=0.2, steps=100)",
+        "portion(share=0.5, steps=100)",
+    )
+    grown = "geometric(first=30, factor=2.0, period=1000)"
+    quick = (
+        *(f"{slow(decay)}+ema(decay=0.99)" for decay in (0.997, 0.999, "warmup(0.997)")),
+        *(f"{slow(share(of, first))}+ema(decay=0.99)" for of in (0.4, 0.8)),
+        *(f"{slow(share(of, first))}+ema(decay={share(0.05, first)})" for of in (0.4, 0.8)),
+    )
+    methods = (
+        *references(0.99, 100),
+        "warm-start",
+        *(f"ema(decay={decay})" for decay in (0.99, "warmup(0.99)", share(0.1, first))),
+        *fixed,
+        *kept,
+        *(slow(decay) for decay in risen),
+        *(slow(share(of, first)) for of in shares),
+        *(slow(share(0.2, first), interval) for interval in (*intervals, grown)),
+        *quick,
+    )
+    return [
+        Recipe(
+            name="pace-digits",
+            description="1,400 digits, growing; label noise falls from 0.5 to 0",
+            scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
+            methods=methods,
+            epochs=50,
+            validation=VALIDATION,
+        )
+    ]

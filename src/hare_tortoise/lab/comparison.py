@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from hare_tortoise.lab.entries import FULL as FULL
+from hare_tortoise.lab.entries import Baseline as Baseline
+from hare_tortoise.lab.entries import Comparison as Comparison
+from hare_tortoise.lab.entries import Difference as Difference
+from hare_tortoise.lab.entries import Entry as Entry
+from hare_tortoise.lab.entries import Failure as Failure
+from hare_tortoise.lab.entries import Headline as Headline
+from hare_tortoise.lab.entries import SequenceFigure as SequenceFigure
 from hare_tortoise.lab.recipe import FROM_SCRATCH, WARM_START, Recipe
+from hare_tortoise.lab.sequence import FIGURES, Tasks, figures, find_tasks
 from hare_tortoise.lab.statistics import (
     Estimate,
     mean_interval,
@@ -18,174 +25,6 @@ from hare_tortoise.lab.trial import Result, Row
 from hare_tortoise.lab.wording import is_control
 
 MARGIN = 0.01
-FULL = 1.0
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A method minus a reference on the seeds that both finished.
-
-    Args:
-        reference: the method that is subtracted.
-        budget: of the reference.
-        final: difference in the accuracy after the last chunk.
-        average: difference in the mean accuracy over the chunks.
-        improvement: share of the seeds on which the final accuracy is above the reference's, ties half.
-        average_improvement: the same of the mean accuracy over the chunks.
-    """
-
-    reference: str
-    budget: float
-    final: Estimate
-    average: Estimate
-    improvement: float
-    average_improvement: float
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A trial that stopped before its end.
-
-    Args:
-        seed: of the trial.
-        reason: why it stopped.
-        run: name of its folder in the store.
-    """
-
-    seed: int
-    reason: str
-    run: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a method reached at a budget.
-
-    Args:
-        method: as written in the recipe.
-        budget: share of the epochs.
-        seeds: those that finished; every figure is over these.
-        missing: seeds that were not run (yet).
-        failures: seeds that stopped before their end. They are in no figure, and the entry reaches nothing.
-        final: test accuracy of the deployed network after the last chunk; None where no seed finished.
-        average: mean over the chunks of the test accuracy at the end of each.
-        train: training accuracy of the deployed network after the last chunk.
-        hare: test accuracy of the trained network after the last chunk; differs from `final` under averaging.
-        samples: processed over all chunks.
-        cost: `samples` as a share of those of from scratch at budget 1; None where that was not run.
-        seconds: of training, mean over the seeds.
-        differences: to the references, see `compare`.
-        reaches: whether the final accuracy reaches from scratch at budget 1; None where nothing can be said.
-    """
-
-    method: str
-    budget: float
-    seeds: tuple[int, ...]
-    missing: tuple[int, ...]
-    failures: tuple[Failure, ...]
-    final: Estimate | None
-    average: Estimate | None
-    train: Estimate | None
-    hare: Estimate | None
-    samples: float | None
-    cost: float | None
-    seconds: float | None
-    differences: tuple[Difference, ...]
-    reaches: bool | None
-
-    def to(self, reference: str, budget: float | None = None) -> Difference | None:
-        """Give the difference to a reference, by default at the same budget; None where there is none."""
-        budget = self.budget if budget is None else budget
-        found = [d for d in self.differences if d.reference == reference and d.budget == budget]
-        return found[0] if found else None
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The smallest budget at which a method reaches from scratch at budget 1.
-
-    Args:
-        method: as written in the recipe.
-        budget: the smallest that reaches it; None: not reached, or unknown.
-        cost: of the method at that budget, as a share of from scratch at budget 1.
-        known: whether anything can be said; False below 3 seeds.
-    """
-
-    method: str
-    budget: float | None
-    cost: float | None
-    known: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Methods of a recipe compared with each other.
-
-    Args:
-        recipe: its name.
-        description: its description.
-        scale: ``paper``, ``own``, or what it was scaled down to.
-        margin: how far below from scratch still reaches it; a share, 0.01 is one point.
-        seeds: how many the recipe asks for.
-        chunks: names of the chunks of the stream, in order.
-        methods: in the recipe's order.
-        budgets: in rising order.
-        entries: one for each method and budget, methods outermost.
-    """
-
-    recipe: str
-    description: str
-    scale: str
-    margin: float
-    seeds: int
-    chunks: tuple[str, ...]
-    methods: tuple[str, ...]
-    budgets: tuple[float, ...]
-    entries: tuple[Entry, ...]
-
-    def entry(self, method: str, budget: float) -> Entry | None:
-        """Give the entry of a method at a budget; None where there is none."""
-        found = [e for e in self.entries if e.method == method and e.budget == budget]
-        return found[0] if found else None
-
-    @property
-    def scaled_down(self) -> bool:
-        """Whether the figures are those of an experiment smaller than the published one."""
-        return self.scale not in ("paper", "own")
-
-    @property
-    def reference(self) -> Entry | None:
-        """From scratch at budget 1, where at least one seed finished."""
-        entry = self.entry(FROM_SCRATCH, FULL)
-        return entry if entry is not None and entry.seeds else None
-
-    @property
-    def headlines(self) -> tuple[Headline, ...] | None:
-        """The headline of each method; None with a single budget, or without from scratch at budget 1."""
-        if len(self.budgets) < 2 or self.reference is None:
-            return None
-        return tuple(self._headline(method) for method in self.methods)
-
-    def _headline(self, method: str) -> Headline:
-        entries = sorted((e for e in self.entries if e.method == method), key=lambda e: e.budget)
-        for entry in entries:
-            if entry.reaches:
-                return Headline(method, entry.budget, entry.cost, True)
-        return Headline(method, None, None, any(entry.reaches is not None for entry in entries))
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the comparison as a JSON value; what follows from the rest (`headlines`) stands in it too."""
-        content: dict[str, Any] = _plain(dataclasses.asdict(self))
-        lines = self.headlines
-        content["headlines"] = None if lines is None else [dataclasses.asdict(line) for line in lines]
-        return content
-
-    @staticmethod
-    def from_json(content: Mapping[str, Any]) -> Comparison:
-        """Read what `to_json` gave."""
-        names = {field.name for field in dataclasses.fields(Comparison)}
-        values = {name: _frozen(value) for name, value in content.items() if name in names}
-        return Comparison(**{**values, "entries": tuple(_entry(entry) for entry in content["entries"])})
 
 
 def compare(recipe: Recipe, results: Sequence[Result], *, margin: float = MARGIN) -> Comparison:
@@ -196,6 +35,9 @@ def compare(recipe: Recipe, results: Sequence[Result], *, margin: float = MARGIN
     A method *reaches* from scratch where the lower 95 % bound of the difference in final accuracy to
     ``from-scratch`` at budget 1 lies above ``−margin``. With a failed seed it does not: a method that
     diverges on some seeds does not do as well as one that never does. Below 3 seeds nothing is said.
+
+    The accuracy of a chunk is that on its first test set at its end; of a recipe that is judged online it is the online
+    accuracy over the chunk. Where the chunks have baselines each method has a difference to each of them.
 
     Args:
         recipe: what was run.
@@ -220,26 +62,37 @@ def compare(recipe: Recipe, results: Sequence[Result], *, margin: float = MARGIN
     if not 0 <= margin < 1:
         raise ValueError(f"margin: got {margin!r}, expected a share in [0, 1); one point of accuracy is 0.01")
     table = _by_trial(recipe, results)
-    finished = {key: by_seed for key, trials in table.items() if (by_seed := _finished(trials))}
+    finished = {key: done for key, trials in table.items() if (done := _finished(recipe, trials))}
     full = finished.get((FROM_SCRATCH, FULL))
-    whole = _mean(_cost, full) if full else None
+    chunks = _chunks(finished)
+    anyone = next((trial for done in finished.values() for trial in done.values()), None)
+    tasks = find_tasks(anyone.ends) if anyone is not None else None
+    common = _Common(
+        recipe=recipe,
+        margin=margin,
+        finished=finished,
+        whole=_mean(lambda trial: trial.samples, full) if full else None,
+        baselines=_baselines(recipe, finished),
+        tasks=tasks,
+    )
     keys = [(method, budget) for method in recipe.methods for budget in recipe.budgets]
-    entries = tuple(_make_entry(recipe, key, table, finished, whole, margin) for key in keys)
     return Comparison(
         recipe=recipe.name,
         description=recipe.description,
         scale=recipe.scale,
         margin=margin,
         seeds=recipe.seeds,
-        chunks=_chunks(finished),
+        chunks=chunks,
         methods=recipe.methods,
         budgets=recipe.budgets,
-        entries=entries,
+        entries=tuple(_make_entry(common, key, table.get(key, {})) for key in keys),
+        score=_score(recipe, anyone),
+        baselines=tuple(
+            Baseline(name, _mean_of(_final, done), _mean_of(_average, done))
+            for name, done in common.baselines.items()
+        ),
+        tasks=tasks.names if tasks is not None else (),
     )
-
-
-Key = tuple[str, float]
-BySeed = dict[int, Result]
 
 
 def ends(result: Result) -> list[Row]:
@@ -247,8 +100,44 @@ def ends(result: Result) -> list[Row]:
     return [row for row in result.rows if row["last"]]
 
 
-def _by_trial(recipe: Recipe, results: Sequence[Result]) -> dict[Key, BySeed]:
-    table: dict[Key, BySeed] = {}
+def judged(row: Row, *, online: bool) -> float | None:
+    """Give the accuracy that counts, of the deployed network; None where the row has none."""
+    value: float | None = row.get("online_accuracy" if online else "test_accuracy")
+    return value
+
+
+Key = tuple[str, float]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A finished trial, or a baseline on the same data: its accuracies at the ends of the chunks."""
+
+    accuracies: Sequence[float]
+    ends: Sequence[Row] = ()
+
+    @property
+    def samples(self) -> float:
+        return float(self.ends[-1]["samples"])
+
+
+BySeed = dict[int, _Done]
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What every entry of a comparison is made with; `whole` is the cost of from scratch at budget 1."""
+
+    recipe: Recipe
+    margin: float
+    finished: Mapping[Key, BySeed]
+    whole: float | None
+    baselines: Mapping[str, BySeed]
+    tasks: Tasks | None
+
+
+def _by_trial(recipe: Recipe, results: Sequence[Result]) -> dict[Key, dict[int, Result]]:
+    table: dict[Key, dict[int, Result]] = {}
     if not results:
         raise ValueError(f"results: got none, expected finished trials of {recipe.name}; run it first")
     for result in results:
@@ -267,15 +156,47 @@ def _by_trial(recipe: Recipe, results: Sequence[Result]) -> dict[Key, BySeed]:
     return table
 
 
-def _finished(trials: BySeed) -> BySeed:
-    return {seed: trials[seed] for seed in sorted(trials) if trials[seed].failure is None}
+def _finished(recipe: Recipe, trials: Mapping[int, Result]) -> BySeed:
+    done = {}
+    for seed in sorted(trials):
+        if trials[seed].failure is None:
+            rows = ends(trials[seed])
+            accuracies = [judged(row, online=recipe.judge == "online") for row in rows]
+            known = [float(value) for value in accuracies if value is not None]
+            if len(known) < len(rows):
+                what = f"{trials[seed].method} at budget {trials[seed].budget:g}, seed {seed}"
+                raise ValueError(
+                    f"results: {what} lacks the accuracy that {recipe.name} is judged by; run it again"
+                )
+            done[seed] = _Done(known, rows)
+    return done
+
+
+def _score(recipe: Recipe, trial: _Done | None) -> str:
+    numbers = trial is not None and trial.ends[-1].get("test_error") is not None
+    return ("online " if recipe.judge == "online" else "") + ("R²" if numbers else "accuracy")
+
+
+def _baselines(recipe: Recipe, finished: Mapping[Key, BySeed]) -> dict[str, BySeed]:
+    """Read what predictors that learn nothing reach on each seed; none where methods are judged on other data."""
+    if recipe.judge == "online":
+        return {}
+    trials = {seed: trial for done in finished.values() for seed, trial in done.items()}
+    given = {seed: [row.get("baselines") or {} for row in trials[seed].ends] for seed in sorted(trials)}
+    names = dict.fromkeys(name for rows in given.values() for row in rows for name in row)
+    found = {}
+    for name in names:
+        whole = {seed: rows for seed, rows in given.items() if all(name in row for row in rows)}
+        if len(whole) == len(given):
+            found[name] = {seed: _Done([float(row[name]) for row in rows]) for seed, rows in whole.items()}
+    return found
 
 
 def _chunks(finished: Mapping[Key, BySeed]) -> tuple[str, ...]:
     streams = {
-        tuple(str(row["chunk_name"]) for row in ends(result))
-        for trials in finished.values()
-        for result in trials.values()
+        tuple(str(row["chunk_name"]) for row in trial.ends)
+        for done in finished.values()
+        for trial in done.values()
     }
     lengths = sorted({len(stream) for stream in streams})
     if len(lengths) > 1:
@@ -283,19 +204,12 @@ def _chunks(finished: Mapping[Key, BySeed]) -> tuple[str, ...]:
     return min(streams, default=())
 
 
-def _make_entry(
-    recipe: Recipe,
-    key: Key,
-    table: Mapping[Key, BySeed],
-    finished: Mapping[Key, BySeed],
-    whole: float | None,
-    margin: float,
-) -> Entry:
-    method, budget = key
-    trials, done = table.get(key, {}), finished.get(key, {})
+def _make_entry(common: _Common, key: Key, trials: Mapping[int, Result]) -> Entry:
+    recipe, (method, budget), done = common.recipe, key, common.finished.get(key, {})
     failed = [(seed, result) for seed, result in sorted(trials.items()) if result.failure is not None]
     failures = tuple(Failure(seed, str(result.failure), result.run) for seed, result in failed)
-    samples = _mean(_cost, done)
+    samples = _mean(lambda trial: trial.samples, done)
+    hare = "hare_online_accuracy" if recipe.judge == "online" else "hare_test_accuracy"
     return Entry(
         method=method,
         budget=budget,
@@ -304,21 +218,24 @@ def _make_entry(
         failures=failures,
         final=_estimate(_final, done),
         average=_estimate(_average, done),
-        train=_estimate(lambda result: ends(result)[-1].get("train_accuracy"), done),
-        hare=_estimate(lambda result: ends(result)[-1].get("hare_test_accuracy"), done),
+        train=_estimate(lambda trial: trial.ends[-1].get("train_accuracy"), done),
+        hare=_estimate(lambda trial: trial.ends[-1].get(hare), done),
         samples=samples,
-        cost=samples / whole if samples is not None and whole else None,
-        seconds=_mean(lambda result: float(ends(result)[-1]["seconds"]), done),
-        differences=_differences(recipe, key, finished),
-        reaches=_reaches(done, finished.get((FROM_SCRATCH, FULL)), bool(failures), margin),
+        cost=samples / common.whole if samples is not None and common.whole else None,
+        seconds=_mean(lambda trial: float(trial.ends[-1]["seconds"]), done),
+        differences=_differences(common, key),
+        reaches=_reaches(done, common.finished.get((FROM_SCRATCH, FULL)), bool(failures), common.margin),
+        sequence=_sequence(common, key),
     )
 
 
-def _differences(recipe: Recipe, key: Key, finished: Mapping[Key, BySeed]) -> tuple[Difference, ...]:
-    controls = [method for method in recipe.methods if is_control(method)]
+def _differences(common: _Common, key: Key) -> tuple[Difference, ...]:
+    ours = common.finished.get(key, {})
+    controls = [method for method in common.recipe.methods if is_control(method)]
     same = [(method, key[1]) for method in (FROM_SCRATCH, WARM_START, *controls)]
-    references = dict.fromkeys([(FROM_SCRATCH, FULL), *same])
-    found = (_difference(finished.get(key, {}), finished.get(r, {}), r) for r in references if r != key)
+    references = [r for r in dict.fromkeys([(FROM_SCRATCH, FULL), *same]) if r != key]
+    found = [_difference(ours, common.finished.get(r, {}), r) for r in references]
+    found += [_difference(ours, done, (name, key[1])) for name, done in common.baselines.items()]
     return tuple(difference for difference in found if difference is not None)
 
 
@@ -337,6 +254,34 @@ def _difference(ours: BySeed, theirs: BySeed, reference: Key) -> Difference | No
     )
 
 
+def _sequence(common: _Common, key: Key) -> tuple[SequenceFigure, ...]:
+    if common.tasks is None:
+        return ()
+    ours, warm = _task_figures(common, key), _task_figures(common, (WARM_START, key[1]))
+    found = []
+    for name in FIGURES:
+        values = [known[name] for known in ours.values() if name in known]
+        pairs = [
+            (k[name], warm[seed][name])
+            for seed, k in ours.items()
+            if name in k and name in warm.get(seed, {})
+        ]
+        if values:
+            paired = key[0] != WARM_START and pairs
+            difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs]) if paired else None
+            found.append(SequenceFigure(name, mean_interval(values), difference))
+    return tuple(found)
+
+
+def _task_figures(common: _Common, key: Key) -> dict[int, Mapping[str, float]]:
+    assert common.tasks is not None
+    scratch = common.finished.get((FROM_SCRATCH, key[1]), {}) if key[0] != FROM_SCRATCH else {}
+    return {
+        seed: figures(trial.ends, common.tasks, scratch[seed].ends if seed in scratch else None)
+        for seed, trial in common.finished.get(key, {}).items()
+    }
+
+
 def _reaches(ours: BySeed, full: BySeed | None, failed: bool, margin: float) -> bool | None:
     difference = _difference(ours, full or {}, (FROM_SCRATCH, FULL))
     if difference is None or difference.final.low is None:
@@ -344,49 +289,22 @@ def _reaches(ours: BySeed, full: BySeed | None, failed: bool, margin: float) -> 
     return not failed and difference.final.low > -margin
 
 
-def _final(result: Result) -> float:
-    return float(ends(result)[-1]["test_accuracy"])
+def _final(trial: _Done) -> float:
+    return trial.accuracies[-1]
 
 
-def _average(result: Result) -> float:
-    rows = ends(result)
-    return sum(float(row["test_accuracy"]) for row in rows) / len(rows)
+def _average(trial: _Done) -> float:
+    return sum(trial.accuracies) / len(trial.accuracies)
 
 
-def _cost(result: Result) -> float:
-    return float(ends(result)[-1]["samples"])
-
-
-def _estimate(measure: Callable[[Result], float | None], done: BySeed) -> Estimate | None:
-    values = [value for result in done.values() if (value := measure(result)) is not None]
+def _estimate(measure: Callable[[_Done], float | None], done: BySeed) -> Estimate | None:
+    values = [value for trial in done.values() if (value := measure(trial)) is not None]
     return mean_interval(values) if values else None
 
 
-def _mean(measure: Callable[[Result], float], done: BySeed) -> float | None:
-    return sum(measure(result) for result in done.values()) / len(done) if done else None
+def _mean_of(measure: Callable[[_Done], float], done: BySeed) -> Estimate:
+    return mean_interval([measure(trial) for trial in done.values()])
 
 
-def _entry(content: Mapping[str, Any]) -> Entry:
-    def estimate(value: Mapping[str, Any] | None) -> Estimate | None:
-        return None if value is None else Estimate.from_json(value)
-
-    kept = {name: _frozen(value) for name, value in content.items()}
-    kept |= {name: estimate(content[name]) for name in ("final", "average", "train", "hare")}
-    kept["failures"] = tuple(Failure(**failure) for failure in content["failures"])
-    kept["differences"] = tuple(
-        Difference(
-            **{**d, "final": Estimate.from_json(d["final"]), "average": Estimate.from_json(d["average"])}
-        )
-        for d in content["differences"]
-    )
-    return Entry(**kept)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+def _mean(measure: Callable[[_Done], float], done: BySeed) -> float | None:
+    return sum(measure(trial) for trial in done.values()) / len(done) if done else None

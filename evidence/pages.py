@@ -1,6 +1,64 @@
-"""Pages."""
+"""Tables and pictures of docs/results, made again from the metrics that are kept; nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evidence import records
+from evidence.forest import forest
+from evidence.lines import LINES, Line
+from hare_tortoise.lab import files
+from hare_tortoise.lab.comparison import Comparison, compare
+from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.sentence import sentence
+from hare_tortoise.lab.table import markdown
+from hare_tortoise.lab.trial import trials
+
+MADE = Path(__file__).parent.parent / "docs" / "results" / "made"
 
 
-def main(written: object) -> int:
-    """Nothing yet."""
+def main(written: Sequence[str]) -> int:
+    """Make all tables and pictures, and say what they are made of."""
+    if written:
+        raise SystemExit(
+            f"python -m evidence takes no {written[0]!r}; python -m evidence run LINE runs what is missing"
+        )
+    kept = {
+        key: record
+        for line in LINES.values()
+        for key, record in records.read(records.DATA / line.name).items()
+    }
+    for line in LINES.values():
+        done = sum(_make(recipe, line, kept) for recipe in line.recipes())
+        print(f"{line.name}: {done} of {sum(len(trials(recipe)) for recipe in line.recipes())} trials")
     return 0
+
+
+def _make(recipe: Recipe, line: Line, kept: Mapping[str, records.Record]) -> int:
+    """Write what is known of a recipe; give the number of its trials that were run."""
+    found = [(trial, kept[key]) for trial in trials(recipe) if (key := records.key(trial)) in kept]
+    if not found:
+        return 0
+    comparison = compare(recipe, [record.result(trial) for trial, record in found])
+    text = "\n\n".join((_heading(comparison, line, [record for _, record in found]), sentence(comparison)))
+    files.write_atomic(MADE / f"{recipe.name}.md", f"{text}\n\n{markdown(comparison)}".encode())
+    drawn = forest(comparison)
+    if drawn is not None:
+        files.write_atomic(MADE / f"{recipe.name}.svg", drawn.encode())
+    return len(found)
+
+
+def _heading(comparison: Comparison, line: Line, found: Sequence[records.Record]) -> str:
+    """Say what was run, how much of it, with what, and what it cost."""
+    hours = sum(record.seconds for record in found) / 3600
+    made_with = sorted({f"torch {r.made_with['torch']}, python {r.made_with['python']}" for r in found})
+    processors = sorted({r.made_with["processor"] for r in found if r.made_with.get("processor")})
+    whole = len(comparison.methods) * len(comparison.budgets) * comparison.seeds
+    some = "" if len(found) == whole else f" **{whole - len(found)} of {whole} trials are not finished yet.**"
+    scale = f" Scaled: {comparison.scale}." if comparison.scaled_down else ""
+    return (
+        f"`{comparison.recipe}`: {comparison.description}.{scale} Seeds 0 to {comparison.seeds - 1}; "
+        f"{len(found)} trials, {hours:.2f} core-hours of training ({'; '.join(made_with)}; {'; '.join(processors)}), "
+        f"`python -m evidence run {line.name}`.{some}"
+    )

@@ -20,6 +20,7 @@ MADE = Path(__file__).parent.parent / "docs" / "results" / "made"
 
 def main(written: Sequence[str]) -> int:
     """Make all tables and pictures, and say what they are made of."""
+    MADE.mkdir(parents=True, exist_ok=True)
     if written:
         raise SystemExit(
             f"python -m evidence takes no {written[0]!r}; python -m evidence run LINE runs what is missing"

@@ -11,14 +11,11 @@ import torch
 
 from hare_tortoise.lab import archive, files
 from hare_tortoise.lab.building import build, build_stream, cached_source, try_out
-from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
+from hare_tortoise.lab.obtain import Bench, samples_of
 from hare_tortoise.lab.outcome import UNFINISHED, Outcome, Plans, conclude, versions
 from hare_tortoise.lab.plan import ChunkPlan, plan
-from hare_tortoise.lab.progress import Silent, display
 from hare_tortoise.lab.recipe import Recipe
-from hare_tortoise.lab.store import Store
-from hare_tortoise.lab.trial import Engine, Result, Trial, identity, run_name, trials
-from hare_tortoise.lab.worker import Task
+from hare_tortoise.lab.trial import Engine, Trial, run_name, trials
 
 MARGIN = 0.01
 
@@ -56,23 +53,14 @@ def run_recipes(
     _check_names(recipes)
     recipes = [_marked(recipe, data_root) for recipe in recipes]
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
-    store = Store(out)
+    bench = Bench(out, data_root, engine, workers, quiet, checkpoint_every)
     plans = {recipe.name: check(recipe, data_root) for recipe in recipes}
     wanted = [trial for recipe in recipes for trial in trials(recipe)]
-    identities = _identities(wanted, data_root, engine)
+    identities = bench.identities(wanted)
     out.mkdir(parents=True, exist_ok=True)
     _write_index(out, recipes, plans, wanted, identities, margin=margin, command=command)
-    pairs = zip(wanted, map(run_name, identities), strict=True)
-    results: list[Result | str] = [store.result(*pair) or UNFINISHED for pair in pairs]
-    missing = [index for index, result in enumerate(results) if isinstance(result, str)]
-    tasks = [Task(wanted[i], identities[i], out, data_root, engine, checkpoint_every) for i in missing]
-    samples = [_samples(plans[wanted[i].recipe.name][wanted[i].budget]) for i in missing]
-    if tasks:
-        finished = len(wanted) - len(missing)
-        with display([task.trial for task in tasks], samples, finished, quiet=quiet) as shown:
-            done = _run(tasks, store, _executor(workers, engine, len(tasks)), shown)
-        for index, result in zip(missing, done, strict=True):
-            results[index] = result
+    samples = [samples_of(plans[trial.recipe.name][trial.budget]) for trial in wanted]
+    results = bench.obtain(wanted, samples, identities)
     return conclude(
         recipes,
         plans,
@@ -115,14 +103,6 @@ def report_runs(path: Path, *, margin: float | None = None) -> Outcome:
     )
 
 
-def _run(tasks: Sequence[Task], store: Store, executor: Executor, shown: Silent) -> list[Result | str]:
-    """Run what is missing; give results, or why there is none."""
-    for run, differs in store.changed([task.identity for task in tasks]):
-        shown.note(0, f"run {run} was done with other {differs}: not used, the trial is done again")
-    done = executor.run(tasks, shown)
-    return [result or shown.crashes[place] for place, result in enumerate(done)]
-
-
 def _check_names(recipes: Sequence[Recipe]) -> None:
     names = [recipe.name for recipe in recipes]
     if len(set(names)) != len(names) or not names:
@@ -155,23 +135,6 @@ def _marked(recipe: Recipe, root: Path | None) -> Recipe:
     if recipe.scale != "paper" or recipe.rows in (None, rows):
         return recipe
     return recipe.replace(scale=f"{rows:,} of {recipe.rows:,} training rows")
-
-
-def _samples(plans: Sequence[ChunkPlan]) -> int:
-    return sum(chunk.samples * chunk.epochs for chunk in plans)
-
-
-def _identities(wanted: Sequence[Trial], root: Path | None, engine: Engine) -> list[dict[str, Any]]:
-    digests = {source: cached_source(source, root).digest for source in {t.recipe.source for t in wanted}}
-    return [identity(trial, digests[trial.recipe.source], engine) for trial in wanted]
-
-
-def _executor(workers: int | None, engine: Engine, tasks: int) -> Executor:
-    if workers == 0:
-        return Inline()
-    if workers is None:
-        workers = max(1, cores() // engine.threads) if engine.device == "cpu" else 1
-    return Processes(min(workers, tasks))
 
 
 def _write_index(

@@ -1,0 +1,97 @@
+"""Results of trials: what the store holds is read, what is missing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hare_tortoise.lab.building import cached_source
+from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
+from hare_tortoise.lab.outcome import UNFINISHED
+from hare_tortoise.lab.plan import ChunkPlan
+from hare_tortoise.lab.progress import Silent, display
+from hare_tortoise.lab.store import Store
+from hare_tortoise.lab.trial import Engine, Result, Trial, identity, run_name
+from hare_tortoise.lab.worker import Task
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and how trials are run.
+
+    Args:
+        out: folder of the store.
+        root: folder of known data sets.
+        engine: device and threads.
+        workers: trials at the same time; None: one for each core, on a GPU one; 0: in this process.
+        quiet: show no progress.
+        checkpoint_every: seconds between checkpoints.
+    """
+
+    out: Path
+    root: Path | None
+    engine: Engine
+    workers: int | None = None
+    quiet: bool = False
+    checkpoint_every: float = 20.0
+
+    def identities(self, wanted: Sequence[Trial]) -> list[dict[str, Any]]:
+        """Say what the result of each trial depends on."""
+        sources = {trial.recipe.source for trial in wanted}
+        digests = {source: cached_source(source, self.root).digest for source in sources}
+        return [identity(trial, digests[trial.recipe.source], self.engine) for trial in wanted]
+
+    def obtain(
+        self,
+        wanted: Sequence[Trial],
+        samples: Sequence[int],
+        identities: Sequence[dict[str, Any]] | None = None,
+        *,
+        chunks: int | None = None,
+    ) -> list[Result | str]:
+        """Give the result of each trial, or why there is none; what is missing is run.
+
+        Args:
+            wanted: the trials.
+            samples: that each processes, for the display.
+            identities: of the trials, where they are known already.
+            chunks: pause each after so many chunks; None: run them to the end.
+        """
+        known = self.identities(wanted) if identities is None else identities
+        store = Store(self.out)
+        pairs = zip(wanted, map(run_name, known), strict=True)
+        results: list[Result | str] = [store.result(*pair) or UNFINISHED for pair in pairs]
+        missing = [index for index, result in enumerate(results) if isinstance(result, str)]
+        tasks = [
+            Task(wanted[i], known[i], self.out, self.root, self.engine, self.checkpoint_every, chunks)
+            for i in missing
+        ]
+        if tasks:
+            trials, theirs = [task.trial for task in tasks], [samples[i] for i in missing]
+            with display(trials, theirs, len(wanted) - len(missing), quiet=self.quiet) as shown:
+                done = self._run(tasks, store, shown)
+            for index, result in zip(missing, done, strict=True):
+                results[index] = result
+        return results
+
+    def _run(self, tasks: Sequence[Task], store: Store, shown: Silent) -> list[Result | str]:
+        """Run what is missing; give results, or why there is none."""
+        for run, differs in store.changed([task.identity for task in tasks]):
+            shown.note(0, f"run {run} was done with other {differs}: not used, the trial is done again")
+        done = self._executor(len(tasks)).run(tasks, shown)
+        return [result or shown.crashes[place] for place, result in enumerate(done)]
+
+    def _executor(self, tasks: int) -> Executor:
+        workers = self.workers
+        if workers == 0:
+            return Inline()
+        if workers is None:
+            workers = max(1, cores() // self.engine.threads) if self.engine.device == "cpu" else 1
+        return Processes(min(workers, tasks))
+
+
+def samples_of(plans: Sequence[ChunkPlan]) -> int:
+    """Count the samples that the steps of a plan process."""
+    return sum(chunk.samples * chunk.epochs for chunk in plans)

@@ -1,0 +1,156 @@
+"""The evidence under docs/results: found again by what was run alone, small, and all of it of a known line."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from evidence import pages, records, run
+from evidence.forest import forest
+from evidence.lines import LINES, Line
+from hare_tortoise.lab.comparison import compare
+from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.trial import Result, Trial, trials
+
+MADE_WITH = {"torch": "2.13", "python": "3.11", "processor": "an abacus"}
+
+
+def recipe(**changes: object) -> Recipe:
+    plain = Recipe(
+        name="small", methods=("from-scratch", "warm-start", "from-scratch+ema"), epochs=2, seeds=3
+    )
+    return plain.replace(**changes)
+
+
+def result(trial: Trial, accuracy: float) -> Result:
+    rows = tuple(
+        {
+            "chunk": chunk,
+            "chunk_name": f"part {chunk}",
+            "last": last,
+            "samples": 10 * chunk,
+            "seconds": 1.5 * chunk,
+            "test_accuracy": accuracy + 0.01 * chunk,
+            "measures": {"dormant-ratio": 0.123456789, "weight-norm": None},
+        }
+        for chunk in (1, 2)
+        for last in (False, True)
+    )
+    return Result(trial.recipe.name, trial.method, trial.budget, trial.seed, rows)
+
+
+def test_a_trial_is_named_by_what_it_runs_alone() -> None:
+    trial = Trial(recipe(), "warm-start", 1.0, 0)
+    same = Trial(
+        recipe(name="other", scale="desk", seeds=9, methods=("warm-start",), differences=("one",)),
+        "warm-start",
+        1.0,
+        0,
+    )
+    assert records.key(trial) == records.key(same)
+    others = [
+        Trial(recipe(lr=2e-3), "warm-start", 1.0, 0),
+        Trial(recipe(scenario="growing(chunks=5)"), "warm-start", 1.0, 0),
+        Trial(recipe(), "ema", 1.0, 0),
+        Trial(recipe(), "warm-start", 0.5, 0),
+        Trial(recipe(), "warm-start", 1.0, 1),
+    ]
+    assert len({records.key(trial), *map(records.key, others)}) == 6
+
+
+def test_a_value_that_the_recipe_gets_later_leaves_the_names(tmp_path: Path) -> None:
+    trial = Trial(recipe(), "warm-start", 1.0, 0)
+    path = records.write(tmp_path, trial, result(trial, 0.5), MADE_WITH)
+    content = json.loads(path.read_text())
+    del content["trial"]["recipe"]["judge"], content["trial"]["recipe"]["measures"]
+    path.write_text(json.dumps(content))
+    assert list(records.read(tmp_path)) == [records.key(trial)]
+
+
+def test_what_is_kept_is_what_was_measured(tmp_path: Path) -> None:
+    trial = Trial(recipe(lr=3e-3), "warm-start", 1.0, 2)
+    path = records.write(tmp_path, trial, result(trial, 0.5), MADE_WITH)
+    assert path.stem == records.key(trial)
+    kept = records.read(tmp_path)[path.stem]
+    assert (kept.trial.method, kept.trial.seed, kept.trial.recipe.lr) == ("warm-start", 2, 3e-3)
+    assert [row["test_accuracy"] for row in kept.rows] == [0.51, 0.52]
+    assert kept.rows[0]["measures"] == {"dormant-ratio": 0.123457, "weight-norm": None}
+    assert kept.seconds == 3.0
+    assert kept.result(Trial(recipe(name="new", lr=3e-3), "warm-start", 1.0, 2)).recipe == "new"
+
+
+def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
+    trial = Trial(recipe(), "warm-start", 1.0, 0)
+    large = Result(
+        "small", "warm-start", 1.0, 0, ({"last": True, "tests": {f"task {i}": 0.1 for i in range(6000)}},)
+    )
+    with pytest.raises(ValueError, match="at most 65,536 are kept"):
+        records.write(tmp_path, trial, large, MADE_WITH)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_is_found_by_recipe(tmp_path: Path) -> None:
+    line = Line("small", 0.9, lambda: [recipe()])
+    for trial in trials(recipe())[:4]:
+        records.write(tmp_path, trial, result(trial, 0.5), MADE_WITH)
+    kept = records.read(tmp_path)
+    left = run.missing(line, kept)
+    assert left == trials(recipe())[4:]
+    assert run.hours_left(line, left) == pytest.approx(0.9 * 5 / 9)
+
+
+def test_a_line_that_takes_too_long_is_refused() -> None:
+    from rich.console import Console
+
+    with pytest.raises(ValueError, match=r"small takes 9.0 core-hours, at most 8 a line"):
+        run.run(Line("small", 9.0, lambda: [recipe()]), workers=1, console=Console(quiet=True))
+
+
+@pytest.mark.parametrize("name", sorted(LINES))
+def test_what_is_committed_belongs_to_its_line(name: str) -> None:
+    line = LINES[name]
+    assert line.hours <= run.MOST_HOURS
+    wanted = {records.key(trial) for each in line.recipes() for trial in trials(each)}
+    folder = records.DATA / name
+    files = sorted(folder.glob("*.json"))
+    assert {path.stem for path in files} <= wanted
+    assert set(records.read(folder)) == {path.stem for path in files}
+    assert max((path.stat().st_size for path in files), default=0) <= records.LARGEST
+
+
+def test_no_data_without_a_line() -> None:
+    assert {path.name for path in records.DATA.iterdir() if path.is_dir()} <= set(LINES)
+
+
+def test_pages_are_made_of_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MADE", tmp_path / "made")
+    monkeypatch.setattr(records, "DATA", tmp_path / "data")
+    monkeypatch.setattr(pages, "LINES", {"small": Line("small", 0.1, lambda: [recipe()])})
+    for trial in trials(recipe())[:-1]:
+        records.write(tmp_path / "data" / "small", trial, result(trial, 0.5 + 0.1 * trial.seed), MADE_WITH)
+    assert pages.main([]) == 0
+    text = (tmp_path / "made" / "small.md").read_text()
+    assert "1 of 9 trials are not finished yet" in text
+    assert "an abacus" in text
+    assert "| from scratch + EMA |" in text
+    assert (tmp_path / "made" / "small.svg").exists()
+
+
+def test_the_forest_stands_by_average_and_names_each_gain() -> None:
+    gains = {"from-scratch": 0.0, "warm-start": 0.02, "from-scratch+ema": -0.6}
+    results = [result(t, 0.7 + 0.01 * t.seed + gains[t.method]) for t in trials(recipe())]
+    drawn = forest(compare(recipe(), results))
+    assert drawn is not None
+    root = ElementTree.fromstring(drawn)
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    names = [text for text in texts if text in ("warm start", "from scratch + EMA")]
+    assert names == ["warm start", "from scratch + EMA"]
+    assert texts.count("+2.0 ± 0.0") == 2
+    # one that fell too far to be drawn is an arrow at the edge, and its number stands beside it
+    assert texts.count("−60.0 ± 0.0") == 2
+    assert drawn.count("l8 -4v8z") == 2
+    only = compare(recipe(methods=("warm-start",)), [r for r in results if r.method == "warm-start"])
+    assert forest(only) is None

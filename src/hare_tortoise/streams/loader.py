@@ -8,18 +8,21 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from hare_tortoise.streams.examples import Augment, Batch, Examples, Prepare
-from hare_tortoise.streams.seeding import derived_generator
+from hare_tortoise.streams.reader import Reader
 
 
 class LoaderExamples(Examples):
     """Examples read from a `Dataset` by a `DataLoader` as they are needed.
 
     Example n is `dataset[rows[n]]`, a pair (input, target), with the target replaced by `targets[n]` where
-    they are given. Order, augmentation and worker seeds come from the generator of `batches`; what the data
-    set draws by itself is its own affair.
+    they are given. Order and augmentation come from the generator of `batches`, drawn as for `TensorExamples`, and so
+    do the seeds of the global generators in the workers, anew for each batch: what a data set draws there does not
+    depend on their number. Without workers, what it draws is its own affair. The processes start with the first
+    pass and stay for the next ones; the data set that they hold is that of then. A ValueError of the data set comes
+    out with its message alone.
 
     Args:
         dataset: has `__len__` and `__getitem__`, which gives pairs (input, target).
@@ -53,23 +56,41 @@ class LoaderExamples(Examples):
         self.rows = torch.arange(total) if rows is None else rows.cpu()
         if workers < 0:
             raise ValueError(f"workers is {workers!r}: give the number of reading processes, 0 or more")
+        self.reader = Reader(dataset, workers)
+        self.targets = None if targets is None else targets.cpu()
+        self.prepare = prepare
+        self.device = torch.device(device)
+        self._check()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, rows: Tensor, targets: Tensor) -> Self:
+        """Other rows of the same data set with targets of their own, read by the same processes.
+
+        Args:
+            rows: (N,) int64, rows of the data set.
+            targets: (N,) or (N, …), one for each.
+
+        Raises:
+            ValueError: a row lies outside the data set, or there are not as many targets as rows.
+        """
+        other = copy(self)
+        other.rows, other.targets = rows.cpu(), targets.cpu()
+        other._check()
+        return other
+
+    def _check(self) -> None:
+        total = len(self.reader.dataset)  # type: ignore[arg-type]
         if len(self.rows) and (int(self.rows.min()) < 0 or int(self.rows.max()) >= total):
             raise ValueError(
                 f"rows run from {int(self.rows.min())} to {int(self.rows.max())}, the data set has rows 0 to "
                 f"{total - 1}: keep them inside"
             )
-        if targets is not None and len(targets) != len(self.rows):
+        if self.targets is not None and len(self.targets) != len(self.rows):
             raise ValueError(
-                f"there are {len(targets)} targets for {len(self.rows)} examples: give one for each"
+                f"there are {len(self.targets)} targets for {len(self.rows)} examples: give one for each"
             )
-        self.dataset = dataset
-        self.targets = None if targets is None else targets.cpu()
-        self.prepare = prepare
-        self.workers = workers
-        self.device = torch.device(device)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def _iterate(
         self, bounds: list[tuple[int, int]], generator: torch.Generator | None, augment: Augment | None
@@ -77,17 +98,11 @@ class LoaderExamples(Examples):
         order, seed = torch.arange(len(self)), 0
         if generator is not None:
             order = torch.randperm(len(self), generator=generator, device=generator.device).cpu()
-            seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        rows = self.rows[order].tolist()
-        # The loader draws the seeds of its workers: without a generator of its own, from the global one.
-        loader: DataLoader[Any] = DataLoader(
-            self.dataset,
-            batch_sampler=[rows[start:end] for start, end in bounds],
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            generator=derived_generator(seed, "workers"),
-        )
-        for (start, end), (inputs, targets) in zip(bounds, loader, strict=True):
+            # drawn from a copy: what comes after is drawn as it is for examples in memory
+            after = generator.clone_state()
+            seed = int(torch.randint(2**62, (), generator=after, device=after.device))
+        read = self.reader.read(self.rows[order], bounds, seed=seed, pin=self.device.type == "cuda")
+        for (start, end), (inputs, targets) in zip(bounds, read, strict=True):
             if self.targets is not None:
                 targets = self.targets[order[start:end]]
             inputs = inputs.to(self.device, non_blocking=True)

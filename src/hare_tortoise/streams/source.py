@@ -30,6 +30,7 @@ class Source:
         input_shape: the shape of one prepared input.
         task: "classification" or "regression".
         prepare: applied to each batch, of train and of test alike. None: nothing.
+        train_times: (N,) int64, when each training example came, to be compared with each other alone. None: not known.
 
     Raises:
         ValueError: the parts do not fit together, or a label lies outside [0, outputs).
@@ -49,6 +50,7 @@ class Source:
     input_shape: tuple[int, ...]
     task: Task = "classification"
     prepare: Prepare | None = None
+    train_times: Tensor | None = None
 
     def __post_init__(self) -> None:
         for split, inputs, targets in self._splits():
@@ -62,15 +64,27 @@ class Source:
                     f"{self.name}: {split} inputs have the shape {tuple(inputs.shape[1:])}, those of train "
                     f"{tuple(self.train_inputs.shape[1:])}: make them alike"
                 )
-            if self.task == "classification":
-                if targets.dtype != torch.int64:
-                    raise ValueError(f"{self.name}: {split} labels are {targets.dtype}: give int64")
-                low, high = int(targets.min()), int(targets.max())
-                if targets.ndim != 1 or low < 0 or high >= self.outputs:
-                    raise ValueError(
-                        f"{self.name}: {split} labels of shape {tuple(targets.shape)} run from {low} to "
-                        f"{high}: give one per example, between 0 and {self.outputs - 1}"
-                    )
+            self._check_targets(split, targets)
+        self._check_times()
+
+    def _check_targets(self, split: str, targets: Tensor) -> None:
+        if self.task == "classification":
+            if targets.dtype != torch.int64:
+                raise ValueError(f"{self.name}: {split} labels are {targets.dtype}: give int64")
+            low, high = int(targets.min()), int(targets.max())
+            if targets.ndim != 1 or low < 0 or high >= self.outputs:
+                raise ValueError(
+                    f"{self.name}: {split} labels of shape {tuple(targets.shape)} run from {low} to "
+                    f"{high}: give one per example, between 0 and {self.outputs - 1}"
+                )
+
+    def _check_times(self) -> None:
+        times = self.train_times
+        if times is not None and (times.dtype != torch.int64 or times.shape != (len(self.train_targets),)):
+            raise ValueError(
+                f"{self.name}: train_times are {times.dtype} of shape {tuple(times.shape)}: give int64, one for each "
+                f"of the {len(self.train_targets)} training examples"
+            )
 
     def _splits(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
         return (
@@ -81,14 +95,13 @@ class Source:
     @cached_property
     def digest(self) -> str:
         """sha256 over all arrays, their shapes and dtypes and how they are prepared, in hexadecimal."""
-        prepare = self.prepare
-        # The repr of a function holds its address, which is another one in each process.
-        how = f"{prepare.__module__}.{prepare.__qualname__}" if isinstance(prepare, FunctionType) else prepare
-        value = hashlib.sha256(f"{self.task} {self.outputs} {how!r}".encode())
+        value = hashlib.sha256(f"{self.task} {self.outputs} {name_of(self.prepare)}".encode())
         for _, inputs, targets in self._splits():
             for tensor in (inputs, targets):
                 value.update(f" {tensor.dtype} {tuple(tensor.shape)} ".encode())
                 value.update(tensor.cpu().contiguous().numpy().data)
+        if self.train_times is not None:
+            value.update(self.train_times.cpu().numpy().data)
         return value.hexdigest()
 
     def part(self, rows: Tensor, targets: Tensor) -> Examples:
@@ -120,20 +133,12 @@ class Source:
             ValueError: there are not as many.
         """
         smaller = copy(self)
-        for split, count, inputs, targets in zip(
-            ("train", "test"),
-            (rows, test_rows),
-            *zip(*(s[1:] for s in self._splits()), strict=True),
-            strict=True,
-        ):
+        for (split, inputs, targets), count in zip(self._splits(), (rows, test_rows), strict=True):
             if count is None:
                 continue
-            if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(inputs):
-                name = "rows" if split == "train" else "test_rows"
-                raise ValueError(
-                    f"{name} is {count!r}: give a whole number from 1 to the {len(inputs)} of {self.name}"
-                )
-            chosen = torch.randperm(len(inputs), generator=derived_generator(0, "take", split))[:count]
+            chosen = taken(self.name, split, count, len(inputs))
+            if split == "train" and self.train_times is not None:
+                object.__setattr__(smaller, "train_times", self.train_times[chosen])
             chosen = chosen.to(inputs.device)
             object.__setattr__(smaller, f"{split}_inputs", inputs[chosen])
             object.__setattr__(smaller, f"{split}_targets", targets[chosen])
@@ -141,7 +146,7 @@ class Source:
         return smaller
 
     @property
-    def test(self) -> TensorExamples:
+    def test(self) -> Examples:
         """The test set as examples."""
         return TensorExamples(self.test_inputs, self.test_targets, prepare=self.prepare)
 
@@ -159,3 +164,22 @@ class Source:
         for name, tensor in moved.items():
             object.__setattr__(source, name, tensor)
         return source
+
+
+def taken(name: str, split: str, count: int, total: int) -> Tensor:
+    """(count,) int64: which of `total` examples `take` draws, the same for every source of this size.
+
+    Raises:
+        ValueError: `count` is not a whole number from 1 to `total`.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= total:
+        setting = "rows" if split == "train" else "test_rows"
+        raise ValueError(f"{setting} is {count!r}: give a whole number from 1 to the {total} of {name}")
+    return torch.randperm(total, generator=derived_generator(0, "take", split))[:count]
+
+
+def name_of(prepare: Prepare | None) -> str:
+    """What stands for a function in a digest: its repr, without the address that is another one in each process."""
+    if isinstance(prepare, FunctionType):
+        return repr(f"{prepare.__module__}.{prepare.__qualname__}")
+    return repr(prepare)

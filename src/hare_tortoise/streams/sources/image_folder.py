@@ -2,92 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from hare_tortoise.streams.examples import Examples, TensorExamples
 from hare_tortoise.streams.files import WHERE, corrupt, data_root, possible_places
+from hare_tortoise.streams.folder import LAYOUT, Labelled, Paths, labelled_images
+from hare_tortoise.streams.folder_images import ImageFiles
+from hare_tortoise.streams.folder_times import times_of
+from hare_tortoise.streams.loader import LoaderExamples
+from hare_tortoise.streams.loader_source import LoaderSource
 from hare_tortoise.streams.prepare import Normalise
+from hare_tortoise.streams.seeding import derived_generator
 from hare_tortoise.streams.source import Source
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-LAYOUT = "expected train/<class>/<image> and val/<class>/<image> (or test/…)"
-Labelled = list[tuple[Path, str]]
-
-
-def labelled_images(folder: Path) -> Labelled:
-    """The images below each folder of `folder`, with its name as the class; sorted.
-
-    Args:
-        folder: holds one folder per class; an image may lie deeper in it. Hidden files are left out.
-
-    Returns:
-        Pairs (path, class).
-
-    Raises:
-        ValueError: there is no folder in it, or one of them holds no image.
-    """
-    found: Labelled = []
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not classes:
-        raise ValueError(f"{folder} has no folders of classes: {LAYOUT}")
-    for each in classes:
-        images = sorted(path for path in each.rglob("*") if path.suffix.lower() in SUFFIXES)
-        images = [path for path in images if path.is_file() and not path.name.startswith(".")]
-        if not images:
-            raise ValueError(f"{each} holds no image ({', '.join(sorted(SUFFIXES))}): fill or remove it")
-        found += [(path, each.name) for path in images]
-    return found
-
-
-def _decode(path: Path, size: tuple[int, int] | None, mode: str) -> Tensor:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as opened:
-            if opened.mode.startswith(("I", "F")):
-                raise corrupt(path, f"its pixels are of the kind {opened.mode!r}, expected 8 bits a channel")
-            image = (
-                opened.convert("RGBA").convert(mode)
-                if "transparency" in opened.info
-                else opened.convert(mode)
-            )
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise corrupt(path, error) from error
-    if size is not None and image.size != size[::-1]:
-        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)
-
-
-def decode(paths: Sequence[Path], size: tuple[int, int] | None, *, grey: bool = False) -> Tensor:
-    """Images as one tensor.
-
-    Args:
-        paths: the files, at least one.
-        size: height and width to resize to (bilinear). None: all must have one size already.
-        grey: one channel instead of red, green and blue.
-
-    Returns:
-        (N, channels, height, width) uint8.
-
-    Raises:
-        ValueError: a file is broken, or sizes differ and `size` is None.
-    """
-    mode = "L" if grey else "RGB"
-    first = _decode(paths[0], size, mode)
-    images = torch.empty((len(paths), *first.shape), dtype=torch.uint8)
-    for index, path in enumerate(paths):
-        image = _decode(path, size, mode)
-        if image.shape != first.shape:
-            raise ValueError(
-                f"{path} has {image.shape[1]} x {image.shape[2]} pixels, {paths[0]} has {first.shape[1]} x "
-                f"{first.shape[2]}: give size= to resize them all, for instance size=64"
-            )
-        images[index] = image
-    return images
+# the same on every machine, as what is in memory has another digest
+IN_MEMORY_BYTES = 2 * 2**30
+STATISTICS_IMAGES = 5000
 
 
 def _height_and_width(size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -99,33 +35,103 @@ def _height_and_width(size: int | Sequence[int] | None) -> tuple[int, int] | Non
     return both[0], both[1]
 
 
+def _sampled(count: int) -> Tensor:
+    order = torch.randperm(count, generator=derived_generator(0, "statistics"))
+    return order[:STATISTICS_IMAGES].sort().values
+
+
+def _normalise(examples: Examples) -> Normalise:
+    """The mean and standard deviation of uint8 images per channel, exact.
+
+    Pixels are counted by their values, in whole numbers, so that the size of batches leaves no trace.
+    """
+    counts = torch.zeros((), dtype=torch.int64)
+    for images, _ in examples.batches(64):
+        counts = counts + torch.stack(
+            [pixels.flatten().bincount(minlength=256) for pixels in images.unbind(1)]
+        )
+    means, stds = [], []
+    for channel in counts.tolist():
+        total = sum(channel)
+        first = sum(value * times for value, times in enumerate(channel))
+        second = sum(value * value * times for value, times in enumerate(channel))
+        means.append(first / total)
+        stds.append(math.sqrt(total * second - first * first) / total or 1.0)
+    return Normalise(tuple(means), tuple(stds))
+
+
 def source_of_images(
-    name: str, train: Labelled, test: Labelled, size: int | Sequence[int] | None, *, grey: bool = False
+    folder: Path,
+    train: Labelled,
+    test: Labelled,
+    size: int | Sequence[int] | None,
+    *,
+    grey: bool = False,
+    in_memory: bool | None = None,
+    workers: int = 2,
+    times: str | None = None,
 ) -> Source:
-    """A source from lists of image files; classes are numbered in the order of their names in train.
+    """A source from image files below `folder`; classes are numbered in the order of their names in train.
 
     Raises:
-        ValueError: a class occurs in test alone, or a file is broken.
+        ValueError: a class occurs in test alone, a file is broken, or a setting lies outside its range.
     """
-    classes = {each: number for number, each in enumerate(sorted({label for _, label in train}))}
-    for path, label in test:
-        if label not in classes:
-            raise ValueError(
-                f"{path} is of the class {label!r}, which train does not have: add it, or remove this"
-            )
     side = _height_and_width(size)
-    images = decode([path for path, _ in train + test], side, grey=grey)
-    targets = torch.tensor([classes[label] for _, label in train + test])
-    count = len(train)
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise ValueError(f"workers is {workers!r}: give the number of reading processes, 0 or more")
+    if in_memory not in (True, False, None):
+        raise ValueError(
+            f"in_memory is {in_memory!r}: give True, False, or None to go by the size of the images"
+        )
+    classes: dict[str, int] = {}
+    labels = array("q")
+    of_train = 0
+
+    def listed() -> Iterator[Path]:
+        nonlocal of_train
+        for path, label in train:
+            labels.append(classes.setdefault(label, len(classes)))
+            yield path
+        of_train = len(labels)
+        for path, label in test:
+            if label not in classes:
+                raise ValueError(
+                    f"{path} is of the class {label!r}, which train does not have: add it, or remove this"
+                )
+            labels.append(classes[label])
+            yield path
+
+    paths = Paths(folder, listed())
+    files = ImageFiles(paths, torch.tensor(labels), size=side, grey=grey)
+    train_times = None if times is None else times_of(paths, of_train, times)
+    if in_memory or (in_memory is None and files.bytes <= IN_MEMORY_BYTES):
+        return _in_memory(folder.name, files, of_train, len(classes), train_times)
+    return LoaderSource(
+        folder.name,
+        files,
+        files.labels[:of_train],
+        files.labels[of_train:],
+        outputs=len(classes),
+        input_shape=files.shape,
+        content=files.digest(),
+        prepare=_normalise(LoaderExamples(files, rows=_sampled(of_train), workers=workers)),
+        train_times=train_times,
+        workers=workers,
+    )
+
+
+def _in_memory(name: str, files: ImageFiles, count: int, outputs: int, train_times: Tensor | None) -> Source:
+    images, labels, rows = files.decoded(), files.labels, _sampled(count)
     return Source(
         name=name,
         train_inputs=images[:count],
-        train_targets=targets[:count],
+        train_targets=labels[:count],
         test_inputs=images[count:],
-        test_targets=targets[count:],
-        outputs=len(classes),
-        input_shape=tuple(images.shape[1:]),
-        prepare=Normalise.of(images[:count]),
+        test_targets=labels[count:],
+        outputs=outputs,
+        input_shape=files.shape,
+        prepare=_normalise(TensorExamples(images, labels[rows], rows=rows)),
+        train_times=train_times,
     )
 
 
@@ -134,39 +140,59 @@ def image_folder(
     path: Path | str,
     size: int | Sequence[int] | None = None,
     grey: bool = False,
+    in_memory: bool | None = None,
+    workers: int = 2,
+    times: str | None = None,
     root: Path | None = None,
 ) -> Source:
     """Your own images: train/<class>/ and val/<class>/ (or test/<class>/) with one folder per class.
 
     Args:
         path: the folder that holds `train` and `val` or `test`; relative to where you are, else to `root`.
-        size: side in pixels to resize to, or (height, width). None: all images have one size already.
+        size: side in pixels to resize to, or (height, width); bilinear, without regard to the ratio of the sides.
+            None: all images have one size already.
         grey: one channel instead of red, green and blue.
+        in_memory: True: decode all images at once and keep them. False: keep their paths, and decode them in each
+            pass; the batches are the same, bit for bit. None: in memory if they take 2 GiB or less when decoded.
+        workers: processes that decode where images are not in memory, 0 or more.
+        times: when each training image came, for scenarios that go by time: "name": in the order of the names of the
+            files (folders left out); "modified": of their times of modification; or the path of a csv table with
+            the columns name (the path from `path` on) and time (a whole number or an ISO date). None: not known.
         root: the folder of the data; None: HARE_TORTOISE_DATA, else the user's cache folder.
 
     Returns:
         The source; images (channels, height, width) in uint8, normalised per channel by the statistics of
-        train. With both `val` and `test`, `test` is what is judged on and `val` is not read.
+        train (of 5,000 images of it, drawn once and for all, where there are more). With both `val` and `test`,
+        `test` is what is judged on and `val` is not read.
 
     Raises:
-        ValueError: a folder is missing, a file is broken, sizes differ and `size` is None.
+        ValueError: a folder is missing, a file is broken (when it is read), sizes differ and `size` is None, or a
+            setting lies outside its range.
     """
     places = possible_places(path, root)
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise ValueError(f"there is no folder {' or '.join(map(str, places))}: {LAYOUT} in it")
+    folder = folder.resolve()
     test = next((folder / split for split in ("test", "val") if (folder / split).is_dir()), None)
     if test is None or not (folder / "train").is_dir():
         raise ValueError(f"{folder} has no train/ and val/ or test/: {LAYOUT}")
     return source_of_images(
-        folder.resolve().name, labelled_images(folder / "train"), labelled_images(test), size, grey=grey
+        folder,
+        labelled_images(folder / "train"),
+        labelled_images(test),
+        size,
+        grey=grey,
+        in_memory=in_memory,
+        workers=workers,
+        times=times,
     )
 
 
-def _annotated(folder: Path) -> Labelled:
+def _annotated(folder: Path) -> list[tuple[Path, str]]:
     """Tiny-ImageNet's val as it is distributed: one folder of images and a table of their classes."""
     table = folder / "val_annotations.txt"
-    found: Labelled = []
+    found = []
     for number, line in enumerate(table.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         parts = line.split("\t")
         if len(parts) < 2 or not (folder / "images" / parts[0]).is_file():
@@ -186,7 +212,8 @@ def tiny_imagenet(*, root: Path | None = None, size: int = 64) -> Source:
         size: side in pixels to resize to.
 
     Returns:
-        The source; images (3, size, size) in uint8, normalised per channel by the statistics of train.
+        The source; images (3, size, size) in uint8, normalised per channel by the statistics of 5,000 images of
+        train. In memory, or read as it is needed, as `image_folder` decides.
 
     Raises:
         ValueError: it is not there (it is not downloaded: 118,000 files), or a file is broken.
@@ -203,4 +230,4 @@ def tiny_imagenet(*, root: Path | None = None, size: int = 64) -> Source:
         )
     annotated = (folder / "val" / "val_annotations.txt").is_file() and (folder / "val" / "images").is_dir()
     test = _annotated(folder / "val") if annotated else labelled_images(folder / "val")
-    return source_of_images(folder.name, labelled_images(folder / "train"), test, size)
+    return source_of_images(folder, labelled_images(folder / "train"), test, size)

@@ -63,18 +63,7 @@ def compare(recipe: Recipe, results: Sequence[Result], *, margin: float = MARGIN
         raise ValueError(f"margin: got {margin!r}, expected a share in [0, 1); one point of accuracy is 0.01")
     table = _by_trial(recipe, results)
     finished = {key: done for key, trials in table.items() if (done := _finished(recipe, trials))}
-    full = finished.get((FROM_SCRATCH, FULL))
-    chunks = _chunks(finished)
-    anyone = next((trial for done in finished.values() for trial in done.values()), None)
-    tasks = find_tasks(anyone.ends) if anyone is not None else None
-    common = _Common(
-        recipe=recipe,
-        margin=margin,
-        finished=finished,
-        whole=_mean(lambda trial: trial.samples, full) if full else None,
-        baselines=_baselines(recipe, finished),
-        tasks=tasks,
-    )
+    common = _common(recipe, margin, finished)
     keys = [(method, budget) for method in recipe.methods for budget in recipe.budgets]
     return Comparison(
         recipe=recipe.name,
@@ -82,16 +71,16 @@ def compare(recipe: Recipe, results: Sequence[Result], *, margin: float = MARGIN
         scale=recipe.scale,
         margin=margin,
         seeds=recipe.seeds,
-        chunks=chunks,
+        chunks=_chunks(finished),
         methods=recipe.methods,
         budgets=recipe.budgets,
         entries=tuple(_make_entry(common, key, table.get(key, {})) for key in keys),
-        score=_score(recipe, anyone),
+        score=common.score,
         baselines=tuple(
             Baseline(name, _mean_of(_final, done), _mean_of(_average, done))
             for name, done in common.baselines.items()
         ),
-        tasks=tasks.names if tasks is not None else (),
+        tasks=common.tasks.names if common.tasks is not None else (),
     )
 
 
@@ -132,8 +121,23 @@ class _Common:
     margin: float
     finished: Mapping[Key, BySeed]
     whole: float | None
+    score: str
     baselines: Mapping[str, BySeed]
     tasks: Tasks | None
+
+
+def _common(recipe: Recipe, margin: float, finished: Mapping[Key, BySeed]) -> _Common:
+    full = finished.get((FROM_SCRATCH, FULL))
+    anyone = next((trial for done in finished.values() for trial in done.values()), None)
+    return _Common(
+        recipe=recipe,
+        margin=margin,
+        finished=finished,
+        whole=_mean(lambda trial: trial.samples, full) if full else None,
+        score=_score(recipe, anyone),
+        baselines=_baselines(recipe, finished),
+        tasks=find_tasks(anyone.ends) if anyone is not None else None,
+    )
 
 
 def _by_trial(recipe: Recipe, results: Sequence[Result]) -> dict[Key, dict[int, Result]]:

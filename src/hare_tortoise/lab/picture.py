@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hare_tortoise.lab.comparison import Comparison
 from hare_tortoise.lab.report_charts import around_reference, cost_of
-from hare_tortoise.lab.report_looks import Look, looks
+from hare_tortoise.lab.report_looks import BASELINE, Look, looks
 from hare_tortoise.lab.report_marks import mark
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.wording import share
@@ -62,9 +63,10 @@ def picture(comparison: Comparison) -> str:
     for place, (method, points) in enumerate(lines.items()):
         shift = spread * (place / max(1, len(lines) - 1) - 0.5)
         parts += _curve(frame, looked[method], points, shift)
-    parts += level_names
+    parts += [*level_names, *_scale(comparison)]
     parts += _names(frame, [(looked[method], points[-1][1].mean) for method, points in lines.items()])
-    title = f"{comparison.recipe}: accuracy against cost"
+    scale = f", scaled down ({comparison.scale})" if comparison.scaled_down else ""
+    title = f"{comparison.recipe}{scale}: {comparison.score} against cost"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {_FONT} font-size="13">'
@@ -88,6 +90,8 @@ def _frame(comparison: Comparison, points: Sequence[Point]) -> _Frame:
     reference = comparison.reference
     if reference is not None and reference.final is not None:
         ends.append(reference.final.mean - comparison.margin)
+    if (best := comparison.best_baseline(average=False)) is not None:
+        ends.append(best.final.mean)
     pad = 0.06 * (max(ends) - min(ends)) or 0.01
     low, high = min(costs) / 1.15, max(costs) * 1.15
     # the names of the lines stand at the left, clear of the marks
@@ -97,7 +101,10 @@ def _frame(comparison: Comparison, points: Sequence[Point]) -> _Frame:
 def _axes(comparison: Comparison, frame: _Frame) -> list[str]:
     parts = []
     low, high = frame.accuracies
-    step = next(s for s in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0) if (high - low) / s <= 8)
+    steps = (
+        base * 10.0**power for power in itertools.count(-3) for base in (2, 5, 10)
+    )  # R² knows no bound below
+    step = next(s for s in steps if (high - low) / s <= 8)
     for number in range(math.ceil(low / step), math.floor(high / step) + 1):
         y = frame.y(number * step)
         parts.append(f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="#e6e8ed"/>')
@@ -115,26 +122,48 @@ def _axes(comparison: Comparison, frame: _Frame) -> list[str]:
     parts.append(_text((_LEFT + _RIGHT) / 2, _HEIGHT - 12, below, "middle"))
     parts.append(
         f'<text transform="translate(15 {(_TOP + _BOTTOM) / 2:g}) rotate(-90)" text-anchor="middle" '
-        'fill="#5b6270">final test accuracy</text>'
+        f'fill="#5b6270">final {_judged(comparison)}</text>'
     )
     return parts
 
 
+def _judged(comparison: Comparison) -> str:
+    return comparison.score if comparison.score.startswith("online") else f"test {comparison.score}"
+
+
+def _scale(comparison: Comparison) -> list[str]:
+    if not comparison.scaled_down:
+        return []
+    text = f"scaled down ({comparison.scale}): not the published setting"
+    return [_text(_RIGHT - 4, _BOTTOM - 6, text, "end", size=11, colour="#6b5200")]
+
+
 def _levels(comparison: Comparison, frame: _Frame) -> tuple[list[str], list[str]]:
     """Draw from scratch and the margin below it; their names apart, to stand over the curves."""
+    lines, names = _baseline(comparison, frame)
     if comparison.reference is None or comparison.reference.final is None:
-        return [], []
+        return lines, names
     level = comparison.reference.final.mean
     whole, below = frame.y(level), frame.y(level - comparison.margin)
     margin = f"{100 * comparison.margin:g}"
-    lines = [
+    lines += [
         f'<path d="M{_LEFT} {whole:.1f}H{_RIGHT}" stroke="#1f2430"/>',
         f'<path d="M{_LEFT} {below:.1f}H{_RIGHT}" stroke="#1f2430" stroke-dasharray="2 3"/>',
     ]
     return lines, [
+        *names,
         _text(_LEFT + 4, whole - 5, "from scratch", size=11),
         _text(_LEFT + 4, below + 13, f"{margin} point{'' if margin == '1' else 's'} lower", size=11),
     ]
+
+
+def _baseline(comparison: Comparison, frame: _Frame) -> tuple[list[str], list[str]]:
+    best = comparison.best_baseline(average=False)
+    if best is None:
+        return [], []
+    y = frame.y(best.final.mean)
+    line = f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="{BASELINE}" stroke-width="1.5" stroke-dasharray="8 3 2 3"/>'
+    return [line], [_text(_RIGHT - 4, y - 5, best.label, "end", size=11)]
 
 
 def _curve(frame: _Frame, look: Look, points: Sequence[Point], shift: float) -> list[str]:

@@ -34,6 +34,10 @@ _OTHERS = [
 ]
 
 
+# of predictors that learn nothing
+BASELINE = "#6d737e"
+
+
 @dataclass(frozen=True)
 class Look:
     """What a method looks like.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hare_tortoise.lab.comparison import FULL, Comparison, Difference, Entry
+from hare_tortoise.lab.comparison import FULL, Baseline, Comparison, Difference, Entry, Headline
 from hare_tortoise.lab.recipe import FROM_SCRATCH, WARM_START
 from hare_tortoise.lab.statistics import FEWEST, Estimate
 from hare_tortoise.lab.wording import is_control, labels, listing, points, share, starts_anew
@@ -18,7 +18,7 @@ def sentence(comparison: Comparison) -> str:
     each method reaches it; with one budget, which methods lie above and below from scratch. A method counts
     as above or below only where the 95 % interval of the paired difference excludes zero. What a method that
     continues gains is credited to continuing only where it exceeds every control (from scratch with
-    something added).
+    something added), and nothing at all to a method that lies below a predictor that learns nothing.
 
     Args:
         comparison: as `compare` gives it.
@@ -29,7 +29,7 @@ def sentence(comparison: Comparison) -> str:
     if reference is None or not reference.seeds:
         return f"{_opening(comparison)}: without from scratch at this budget nothing can be concluded."
     clauses = [*_order(comparison)] if comparison.headlines is None else [*_reached(comparison)]
-    clauses += _controls(comparison)
+    clauses += [*_against_baseline(comparison), *_controls(comparison)]
     failed = sum(len(entry.failures) for entry in comparison.entries)
     if failed:
         clauses.append(f"{failed} failed trial{'s are' if failed > 1 else ' is'} left out")
@@ -78,6 +78,7 @@ def notes(comparison: Comparison) -> list[Note]:
         found.append(
             "From scratch at budget 100 % was not run: costs are in samples, and there is no headline."
         )
+    found += [*_of_score(comparison), *_of_access(comparison)]
     if comparison.seeds >= FEWEST:
         found.append(
             "Intervals are 95 % (Student's t over the seeds, differences paired), each by itself: "
@@ -85,6 +86,36 @@ def notes(comparison: Comparison) -> list[Note]:
         )
     found.append("Times are mean seconds of training of one trial; what else the machine did is in them.")
     return [*(Note(text, True) for text in warnings), *(Note(text) for text in found)]
+
+
+def _of_score(comparison: Comparison) -> list[str]:
+    found = []
+    if comparison.score.startswith("online"):
+        found.append(
+            "Online: each batch is predicted before the step on it; its share right is what is compared."
+        )
+    if comparison.score.endswith("R²"):
+        found.append(
+            "R² is the share of the variance explained; below 0 the mean of the data would do better."
+        )
+    if comparison.baselines:
+        listed = listing([baseline.name for baseline in comparison.baselines])
+        found.append(f"Beside the methods stands what predictors reach that learn nothing: {listed}.")
+    return found
+
+
+def _of_access(comparison: Comparison) -> list[str]:
+    """Say where from scratch is trained on more than the others; at one budget nothing else changes the samples."""
+    for budget in comparison.budgets:
+        scratch = comparison.entry(FROM_SCRATCH, budget)
+        at_budget = (e for e in comparison.entries if e.budget == budget and not starts_anew(e.method))
+        others = [e.samples for e in at_budget if e.samples is not None]
+        if scratch is not None and scratch.samples is not None and others and scratch.samples > max(others):
+            return [
+                "From scratch, with or without something added, is given all data that came; the others what the "
+                "scenario lets them keep. Their costs differ by that."
+            ]
+    return []
 
 
 def _opening(comparison: Comparison) -> str:
@@ -105,8 +136,11 @@ def _entries(comparison: Comparison) -> list[Entry]:
 
 
 def _measured(comparison: Comparison, difference: Difference) -> Estimate:
-    over_stream = comparison.headlines is None and len(comparison.chunks) > 1
-    return difference.average if over_stream else difference.final
+    return difference.average if _over_stream(comparison) else difference.final
+
+
+def _over_stream(comparison: Comparison) -> bool:
+    return comparison.headlines is None and len(comparison.chunks) > 1
 
 
 def _gain(comparison: Comparison, entry: Entry, reference: str = FROM_SCRATCH) -> Estimate | None:
@@ -115,15 +149,61 @@ def _gain(comparison: Comparison, entry: Entry, reference: str = FROM_SCRATCH) -
     return None if estimate is None or estimate.anecdotal else estimate
 
 
+def _baseline(comparison: Comparison) -> Baseline | None:
+    """Give the best predictor that learns nothing, by what the sentence measures."""
+    return comparison.best_baseline(average=_over_stream(comparison))
+
+
+def _worthless(comparison: Comparison, entry: Entry) -> bool:
+    """Whether a method lies below a predictor that learns nothing: then no gain of it counts."""
+    baseline = _baseline(comparison)
+    gain = None if baseline is None else _gain(comparison, entry, baseline.name)
+    return gain is not None and gain.sign < 0
+
+
+def _against_baseline(comparison: Comparison) -> list[str]:
+    baseline = _baseline(comparison)
+    if baseline is None:
+        return []
+    names = labels(comparison.methods)
+    entries = [e for e in comparison.entries if e.budget == _budget(comparison)]
+    gains = [(names[e.method], gain) for e in entries if (gain := _gain(comparison, e, baseline.name))]
+    gains.sort(key=lambda pair: -pair[1].mean)
+    above, level, below = (
+        [f"{name} ({points(gain)})" for name, gain in gains if gain.sign == sign] for sign in (1, 0, -1)
+    )
+    parts = []
+    if above:
+        parts.append(f"{listing(above)} lie{_s(above)} above")
+    if level:
+        parts.append(f"{listing(level)} {'are' if len(level) > 1 else 'is'} not told apart from it")
+    if below:
+        parts.append(
+            f"{listing(below)} lie{_s(below)} below and {'is' if len(below) == 1 else 'are'} no gain"
+        )
+    told = ", ".join(parts) or "too few seeds finished"
+    return [f"against {baseline.label}, which learns nothing, {told}"]
+
+
 def _order(comparison: Comparison) -> list[str]:
     names = labels(comparison.methods)
-    gains = [(entry.method, _gain(comparison, entry)) for entry in _entries(comparison)]
+    entries = _entries(comparison)
+    gains = [(entry.method, _gain(comparison, entry)) for entry in entries]
     gains.sort(key=lambda pair: -pair[1].mean if pair[1] else 0.0)
+    worthless = {entry.method for entry in entries if _worthless(comparison, entry)}
 
     def group(sign: int) -> list[str]:
-        return [f"{names[m]} ({points(gain)})" for m, gain in gains if gain is not None and gain.sign == sign]
+        found = [
+            (m, g) for m, g in gains if g is not None and g.sign == sign and not (sign > 0 and m in worthless)
+        ]
+        return [f"{names[m]} ({points(gain)})" for m, gain in found]
 
-    what = "on average over the stream" if len(comparison.chunks) > 1 else "in final accuracy"
+    score = comparison.score
+    what = f"in final {score}"
+    if len(comparison.chunks) > 1:
+        what = (
+            "on average over the stream" if score == "accuracy" else f"in {score} on average over the stream"
+        )
     clauses = []
     if above := group(1):
         clauses.append(f"{listing(above)} lie{_s(above)} above from scratch")
@@ -133,7 +213,8 @@ def _order(comparison: Comparison) -> list[str]:
         clauses.append(f"{listing(level)} {'are' if len(level) > 1 else 'is'} not told apart from it")
     if few := [names[method] for method, gain in gains if gain is None]:
         clauses.append(f"of {listing(few)} too few seeds finished")
-    clauses = clauses or ["only from scratch was run"]
+    nobody = "no method is credited with a gain" if gains else "only from scratch was run"
+    clauses = clauses or [nobody]
     return [f"{what}, in points, {clauses[0]}", *clauses[1:]]
 
 
@@ -155,7 +236,7 @@ def _reached(comparison: Comparison) -> list[str]:
     for line in comparison.headlines or ():
         if line.budget is None:
             (never if line.known else unknown).append(names[line.method])
-        elif (line.method, line.budget) != (FROM_SCRATCH, FULL):
+        elif (line.method, line.budget) != (FROM_SCRATCH, FULL) and not _hollow(comparison, line):
             by_cost.setdefault(share(line.cost), []).append(names[line.method])
     costs = sorted(by_cost, key=lambda text: float(text.removesuffix(" %")))
     reached = [f"at {cost} of its cost by {listing(by_cost[cost])}" for cost in costs]
@@ -167,16 +248,24 @@ def _reached(comparison: Comparison) -> list[str]:
     if unknown:
         clauses.append(f"of {listing(unknown)} too few seeds finished")
     gains = [(e, _gain(comparison, e)) for e in _entries(comparison) if e.method != WARM_START]
+    gains = [(e, gain) for e, gain in gains if not _worthless(comparison, e)]
     above = [f"{names[e.method]} ({points(gain)})" for e, gain in gains if gain is not None and gain.sign > 0]
     if above:
         clauses.append(f"at full budget {listing(above)} end{_s(above)} above from scratch")
     return clauses or ["only from scratch was run"]
 
 
+def _hollow(comparison: Comparison, line: Headline) -> bool:
+    """Whether a method reaches from scratch at a budget where it lies below a predictor that learns nothing."""
+    entry = None if line.budget is None else comparison.entry(line.method, line.budget)
+    return entry is not None and _worthless(comparison, entry)
+
+
 def _controls(comparison: Comparison) -> list[str]:
     """Compare what continuing methods gain with what the controls, which do not continue, have too."""
     names, entries = labels(comparison.methods), _entries(comparison)
-    gaining = [e for e in entries if not starts_anew(e.method) and (g := _gain(comparison, e)) and g.sign > 0]
+    continuing = [e for e in entries if not starts_anew(e.method) and not _worthless(comparison, e)]
+    gaining = [e for e in continuing if (g := _gain(comparison, e)) and g.sign > 0]
     if not gaining:
         return []
     controls = [e for e in entries if is_control(e.method) and _gain(comparison, e) is not None]

@@ -24,6 +24,8 @@ from hare_tortoise.measures.sequences import (
 AVERAGE, BACKWARD, FORGOTTEN = "average accuracy", "backward transfer", "forgetting"
 NEXT, INTRANSIGENCE = "next task", "intransigence"
 FIGURES = (AVERAGE, BACKWARD, FORGOTTEN, NEXT, INTRANSIGENCE)
+# those that are accuracies; the others are differences of accuracies
+SHARES = frozenset({AVERAGE, NEXT})
 
 Matrix = tuple[tuple[float | None, ...], ...]
 
@@ -45,7 +47,8 @@ class Tasks:
 def find_tasks(ends: Sequence[Row]) -> Tasks | None:
     """Find the tasks of a stream from the rows at the ends of its chunks.
 
-    The task of a chunk is the test set of the chunk's name; where there is none, the only one that is new there.
+    The task of a chunk is the test set of the chunk's name; where there is none, the one that has the number of the
+    chunk, counted from 1, in its name, or the only one that is new there.
 
     Args:
         ends: of one trial, in order.
@@ -62,12 +65,10 @@ def find_tasks(ends: Sequence[Row]) -> Tasks | None:
     if sum(count > 1 for count in counts.values()) < 2:
         return None
     own, seen = [], set[str]()
-    for row in ends:
+    for place, row in enumerate(ends, start=1):
         tests = set(row.get("tests") or {})
-        new = tests - seen
+        own.append(_own(str(row["chunk_name"]), place, tests, tests - seen))
         seen |= tests
-        named = str(row["chunk_name"])
-        own.append(named if named in tests else min(new) if len(new) == 1 else None)
     found = [name for name in own if name is not None]
     if len(found) == len(ends) and len(set(found)) == len(found):
         return Tasks(tuple(found), trained=True)
@@ -89,10 +90,13 @@ def matrix(ends: Sequence[Row], tasks: Tasks, key: str = "tests") -> Matrix:
 def _accuracies(row: Row, key: str) -> Mapping[str, float]:
     tests: Mapping[str, float] = row.get("tests") or {}
     found: Mapping[str, float] | None = row.get(key)
-    if key == "tests" or found:
-        return found or {}
+    if key == "tests":
+        return tests
+    if found:
+        return found
     # of a single test set the row says it once, without a name
-    return dict.fromkeys(tests, row["hare_test_accuracy"]) if len(tests) == 1 else {}
+    single: float = row["hare_test_accuracy"]
+    return dict.fromkeys(tests, single) if len(tests) == 1 else {}
 
 
 def mean_matrix(matrices: Sequence[Matrix]) -> Matrix:
@@ -156,6 +160,14 @@ def figures(ends: Sequence[Row], tasks: Tasks, scratch: Sequence[Row] | None = N
         if _known(reference):
             found[INTRANSIGENCE] = intransigence(R, reference)
     return found
+
+
+def _own(chunk: str, place: int, tests: set[str], new: set[str]) -> str | None:
+    if chunk in tests:
+        return chunk
+    numbered = [name for name in tests if re.findall(r"\d+", name) == [str(place)]]
+    likely = numbered if len(numbered) == 1 else list(new)
+    return likely[0] if len(likely) == 1 else None
 
 
 def _square(ends: Sequence[Row], tasks: Tasks) -> Tensor:

@@ -125,6 +125,26 @@ def points(estimate: Estimate | None) -> str:
     return f"{mean}{spread}".replace("-", "−")
 
 
+def score_unit(score: str) -> str:
+    """Say what the figures of a comparison are, for the line under its table.
+
+    Example:
+        >>> score_unit("accuracy"), score_unit("R²")
+        ('accuracy in %', 'R² (share of variance explained) in %')
+    """
+    return f"{score}{' (share of variance explained)' if score.endswith('R²') else ''} in %"
+
+
+def capital(text: str) -> str:
+    """Begin a text with a capital letter.
+
+    Example:
+        >>> capital("online R²")
+        'Online R²'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def share(value: float | None) -> str:
     """Write a share in percent.
 

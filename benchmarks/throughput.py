@@ -23,7 +23,6 @@ from benchmarks.harness import Outcome, Row, median_row, ratio_row, script, take
 from hare_tortoise import HareTortoise
 from hare_tortoise.lab.building import Setup
 from hare_tortoise.lab.composition import take_apart
-from hare_tortoise.lab.plan import plan
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.training import Training
 from hare_tortoise.lab.trial import Trial
@@ -112,7 +111,6 @@ def laboratory(source: Source) -> float:
         trial=Trial(RECIPE, RECIPE.methods[0], 1.0, 0),
         composition=take_apart(RECIPE.methods[0]),
         stream=stream,
-        plan=plan(RECIPE, 1.0, [len(stream[0].train)]),
         model=model,
         method=HareTortoise(model, decay=0.999, reset_every=100),
         augment=None,

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import Tensor, nn
 
 from hare_tortoise.lab import registry
 from hare_tortoise.lab.composition import Composition, needs_closure, optimizer_of, take_apart, transformed
-from hare_tortoise.lab.evaluation import BATCH_SIZE
-from hare_tortoise.lab.plan import ChunkPlan, plan, scaled_settings
-from hare_tortoise.lab.recipe import FROM_SCRATCH, Recipe
+from hare_tortoise.lab.plan import ChunkPlan, plan_chunk, scaled_settings, starts_anew
+from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.scores import Tally, blocked_outputs, loss_of, tally
 from hare_tortoise.lab.spec import Call, parse
 from hare_tortoise.lab.step import gradient_step
 from hare_tortoise.lab.trial import Trial, derive_seed
 from hare_tortoise.measures import MEASURES, Probe
-from hare_tortoise.methods import EMA, Chain, HareTortoise, Method
+from hare_tortoise.methods import EMA, CChain, Chain, HareTortoise, Method, SelfDistillation
+from hare_tortoise.methods.method import Loss
 from hare_tortoise.streams import AUGMENTATIONS, SCENARIOS, Chunk, Source, Stream, load_source
 from hare_tortoise.streams.names import unknown
 
@@ -40,7 +40,6 @@ class Setup:
         trial: what is built.
         composition: what the trial's method names.
         stream: the data.
-        plan: steps of each chunk at the trial's budget.
         model: the network, with the seed's initial weights.
         method: what keeps it plastic.
         augment: applied to training batches; None: nothing.
@@ -51,7 +50,6 @@ class Setup:
     trial: Trial
     composition: Composition
     stream: Stream
-    plan: tuple[ChunkPlan, ...]
     model: nn.Module
     method: Method
     augment: Callable[..., Any] | None
@@ -89,6 +87,29 @@ class Setup:
         """Give a chunk; its examples are on the device. Who starts from scratch trains on all that came."""
         return accessible(self.stream[index], self.composition)
 
+    def chunk_plan(self, chunk: Chunk) -> ChunkPlan:
+        """Give the steps of a chunk at the trial's budget."""
+        trial = self.trial
+        return plan_chunk(trial.recipe, trial.budget, chunk.index, len(self.stream), len(chunk.train))
+
+    @functools.cached_property
+    def plan(self) -> tuple[ChunkPlan, ...]:
+        """The steps of all chunks at the trial's budget; each chunk is made for it."""
+        return tuple(self.chunk_plan(self.chunk(index)) for index in range(len(self.stream)))
+
+    def blocked(self, chunk: Chunk, test: str | None = None) -> Tensor | None:
+        """Say which outputs do not count in a chunk, or in one of its test sets: see `blocked_outputs`."""
+        blocked = blocked_outputs(chunk, self.stream.outputs, test)
+        return None if blocked is None else blocked.to(self.device)
+
+    def loss(self, chunk: Chunk) -> Loss:
+        """Give the loss of a chunk, of outputs and targets."""
+        return loss_of(self.stream.task, self.blocked(chunk))
+
+    def tally(self, blocked: Tensor | None) -> Tally:
+        """Begin to add up how right answers are."""
+        return tally(self.stream.task, self.stream.outputs, self.device, blocked)
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Give the precision of the forward pass."""
         reduced = self.trial.recipe.precision == "bfloat16"
@@ -115,25 +136,32 @@ def build_stream(recipe: Recipe, source: Source, seed: int) -> Stream:
         stream: Stream = scenario(
             source, **settings, validation=recipe.validation, seed=derive_seed(seed, "stream")
         )
-    if stream.task != "classification":
-        raise ValueError(f"source {recipe.source}: got a {stream.task} task, expected classification")
     return stream
 
 
-def build(trial: Trial, *, root: Path | None = None, device: str = "cpu") -> Setup:
+def build(
+    trial: Trial, *, root: Path | None = None, device: str = "cpu", stream: Stream | None = None
+) -> Setup:
     """Build everything that a trial needs.
+
+    Args:
+        trial: what to build.
+        root: folder of known data sets.
+        device: where it runs.
+        stream: of the trial's recipe and seed, if there is one already.
 
     Raises:
         ValueError: Something that the recipe names is not there, or does not fit the rest.
     """
     recipe, seed = trial.recipe, trial.seed
-    stream = build_stream(recipe, cached_source(recipe.source, root), seed).to(device)
+    if stream is None:
+        stream = build_stream(recipe, cached_source(recipe.source, root), seed)
+    stream = stream.to(device)
     call, composition = parse(recipe.network), take_apart(trial.method)
-    sizes = [len(accessible(chunk, composition).train) for chunk in stream]
-    chunk_plans = plan(recipe, trial.budget, sizes)
+    input_shape, outputs = stream.input_shape, stream.outputs
 
     def network() -> nn.Module:
-        plain = registry.build_network(call, stream.input_shape, stream.outputs)
+        plain = registry.build_network(call, input_shape, outputs)
         return transformed(plain, composition.transforms).to(device)
 
     with torch.random.fork_rng():
@@ -146,17 +174,30 @@ def build(trial: Trial, *, root: Path | None = None, device: str = "cpu") -> Set
         head=lambda: registry.head_of(model),
         seeds=[derive_seed(seed, "method", i) for i in range(len(composition.methods))],
     )
+    if stream.task == "regression":
+        _refuse_classes(trial.method, method)
     augment = None if recipe.augment is None else _augmentation(recipe.augment)
     probe = build_probe(recipe.measures, stream, model, method, network) if recipe.measures else None
-    return Setup(trial, composition, stream, chunk_plans, model, method, augment, torch.device(device), probe)
+    return Setup(trial, composition, stream, model, method, augment, torch.device(device), probe)
+
+
+def _refuse_classes(text: str, method: Method) -> None:
+    """See to it that no method makes probabilities of the numbers that a network predicts."""
+    for member in method.members if isinstance(method, Chain) else (method,):
+        apart = isinstance(member, CChain) and member.distance != "mse"
+        if isinstance(member, SelfDistillation) or apart:
+            instead = "give c-chain(distance=mse)" if apart else "leave it out"
+            raise ValueError(
+                f"method {text}: got a stream of numbers to predict, expected classes, as {type(member).__name__} "
+                f"compares probabilities of them: {instead}"
+            )
 
 
 def accessible(chunk: Chunk, composition: Composition) -> Chunk:
     """Give a chunk with what a composition may train on: from scratch all that came, the others what is kept."""
-    anew = any(call.name == FROM_SCRATCH for call in composition.methods)
-    return (
-        dataclasses.replace(chunk, train=chunk.everything) if anew and chunk.everything is not None else chunk
-    )
+    if chunk.everything is None or not starts_anew(composition):
+        return chunk
+    return dataclasses.replace(chunk, train=chunk.everything)
 
 
 def build_probe(
@@ -174,17 +215,20 @@ def build_probe(
     taken = [name for name in measures if method.deploys or "deployed" not in MEASURES[name].needs]
     if not taken:
         return None
-    examples = next(iter(stream[len(stream) - 1].tests.values()))
-    batches = list(examples.batches(BATCH_SIZE, generator=None))
-    inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    rows = torch.linspace(0, len(targets) - 1, min(MEASURED_ROWS, len(targets)), device=targets.device).long()
+    last = stream[len(stream) - 1]
+    test, examples = next(iter(last.tests.items()))
+    count = len(examples)
+    rows = torch.linspace(0, count - 1, min(MEASURED_ROWS, count)).long()
+    inputs, targets = examples.at(rows.tolist())
+    blocked = blocked_outputs(last, stream.outputs, test)
     needed = {need for name in taken for need in MEASURES[name].needs}
     return Probe(
         model,
-        (inputs[rows], targets[rows]),
+        (inputs, targets),
         measures=taken,
         method=method if "deployed" in needed else None,
         fresh=fresh if "fresh" in needed else None,
+        loss=loss_of(stream.task, None if blocked is None else blocked.to(targets.device)),
     )
 
 
@@ -228,32 +272,48 @@ def try_out(setup: Setup) -> None:
             method, or a measure, does not fit the network.
     """
     recipe, chunk = setup.trial.recipe, setup.stream[0]
-    generator = torch.Generator().manual_seed(0)
     size = min(2, recipe.batch_size)
     augmented = f", augmented by {recipe.augment}" if recipe.augment else ""
     given = f"inputs {setup.stream.input_shape}{augmented}, batches of {recipe.batch_size}"
+    loss = setup.loss(chunk)
     with torch.random.fork_rng():
         setup.model.train()
         with _explained(f"network {recipe.network} on {recipe.source} ({given})"):
-            inputs, targets = next(chunk.train.batches(size, generator=generator, augment=setup.augment))
-            inputs, targets = inputs[:size], targets[:size]
+            inputs, targets = _first_rows(setup, chunk, size)
             network = copy.deepcopy(setup.model)
-            functional.cross_entropy(network(inputs), targets).backward()  # type: ignore[no-untyped-call]
-        outputs = network(inputs)
-        if outputs.shape != (size, setup.stream.outputs):
-            raise ValueError(
-                f"network {recipe.network}: got outputs of shape {tuple(outputs.shape[1:])}, expected a score for each "
-                f"of the {setup.stream.outputs} classes"
-            )
+            outputs = network(inputs)
+            _check_outputs(setup, outputs, targets)
+            loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
         with _explained(f"method {setup.trial.method} on network {recipe.network}"):
             for _ in range(2):
                 optimizer = setup.optimizer()
                 setup.method.attach(optimizer)
-                gradient_step(setup, optimizer, setup.model, inputs, targets)
-                setup.method.new_data([(inputs, targets)], loss=functional.cross_entropy, steps=1)
+                gradient_step(setup, optimizer, setup.model, inputs, targets, loss=loss)
+                setup.method.new_data([(inputs, targets)], loss=loss, steps=1)
         if setup.probe is not None:
             with _explained(f"measures {', '.join(recipe.measures)} of network {recipe.network}"):
                 setup.probe.take()
+
+
+def _first_rows(setup: Setup, chunk: Chunk, size: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = next(chunk.train.batches(size, generator=generator, augment=setup.augment))
+    return inputs[:size], targets[:size]
+
+
+def _check_outputs(setup: Setup, outputs: Tensor, targets: Tensor) -> None:
+    """See to it that the network answers what the stream asks for."""
+    count, numbers = setup.stream.outputs, setup.stream.task == "regression"
+    asked = f"each of the {count} numbers" if numbers else f"a score for each of the {count} classes"
+    if outputs.shape != (len(targets), count):
+        raise ValueError(
+            f"network {setup.trial.recipe.network}: got outputs of shape {tuple(outputs.shape[1:])}, expected {asked}"
+        )
+    if numbers and targets.shape != outputs.shape:
+        raise ValueError(
+            f"source {setup.trial.recipe.source}: got targets of shape {tuple(targets.shape[1:])}, expected "
+            f"({count},), a row of numbers for each example"
+        )
 
 
 @contextmanager

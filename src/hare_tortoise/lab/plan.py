@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hare_tortoise.lab.composition import part_of, settings_of, take_apart
-from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.composition import Composition, part_of, settings_of, take_apart
+from hare_tortoise.lab.recipe import FROM_SCRATCH, Recipe
 from hare_tortoise.lab.spec import Call, parse_sum
 from hare_tortoise.methods import Schedule
 from hare_tortoise.methods.schedules import scaled_decay
@@ -27,6 +27,8 @@ class ChunkPlan:
         warmup_steps: steps over which the learning rate rises.
         lr: learning rate after them.
         reset_epochs: every so many epochs the paper's schedule resets the hare; None: never.
+        everything: rows of all that came so far, where the chunk has less: what from scratch trains on. None: there
+            is no more than `samples`.
     """
 
     samples: int
@@ -35,6 +37,7 @@ class ChunkPlan:
     warmup_steps: int
     lr: float
     reset_epochs: int | None
+    everything: int | None = None
 
     @property
     def steps(self) -> int:
@@ -63,24 +66,67 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
     return len(batch_bounds(samples, batch_size, merge=True))
 
 
-def plan(recipe: Recipe, budget: float, chunk_samples: Sequence[int]) -> tuple[ChunkPlan, ...]:
+def plan(
+    recipe: Recipe,
+    budget: float,
+    chunk_samples: Sequence[int],
+    everything: Sequence[int | None] | None = None,
+) -> tuple[ChunkPlan, ...]:
     """Lay out a recipe at a budget over chunks of the given sizes.
+
+    Args:
+        recipe: what is run.
+        budget: share of the epochs.
+        chunk_samples: rows of each chunk.
+        everything: rows of all that came by each chunk, where that is more; None: it nowhere is.
 
     Raises:
         ValueError: The recipe names epochs for another number of chunks.
     """
-    epochs = recipe.epochs if isinstance(recipe.epochs, tuple) else (recipe.epochs,) * len(chunk_samples)
-    if len(epochs) != len(chunk_samples):
+    all_rows = everything or [None] * len(chunk_samples)
+    count = len(chunk_samples)
+    return tuple(
+        plan_chunk(recipe, budget, index, count, samples, came)
+        for index, (samples, came) in enumerate(zip(chunk_samples, all_rows, strict=True))
+    )
+
+
+def plan_chunk(
+    recipe: Recipe, budget: float, index: int, chunks: int, samples: int, everything: int | None = None
+) -> ChunkPlan:
+    """Lay out one of the chunks of a recipe.
+
+    Raises:
+        ValueError: The recipe names epochs for another number of chunks.
+    """
+    epochs = recipe.epochs if isinstance(recipe.epochs, tuple) else (recipe.epochs,) * chunks
+    if len(epochs) != chunks:
         raise ValueError(
-            f"recipe value epochs: got {recipe.epochs}, expected {len(chunk_samples)} numbers, one for each chunk"
+            f"recipe value epochs: got {recipe.epochs}, expected {chunks} numbers, one for each chunk"
         )
     resets = None if recipe.reset_epochs is None else max(1, round(recipe.reset_epochs * budget))
-    plans = []
-    for samples, passes in zip(chunk_samples, epochs, strict=True):
-        scaled, per_epoch = max(1, round(passes * budget)), steps_per_epoch(samples, recipe.batch_size)
-        warmup_steps = int(recipe.warmup * scaled * per_epoch)
-        plans.append(ChunkPlan(samples, scaled, per_epoch, warmup_steps, recipe.lr, resets))
-    return tuple(plans)
+    scaled, per_epoch = max(1, round(epochs[index] * budget)), steps_per_epoch(samples, recipe.batch_size)
+    warmup_steps = int(recipe.warmup * scaled * per_epoch)
+    return ChunkPlan(samples, scaled, per_epoch, warmup_steps, recipe.lr, resets, everything)
+
+
+def plan_of(recipe: Recipe, method: str, budget: float, chunks: Sequence[ChunkPlan]) -> tuple[ChunkPlan, ...]:
+    """Give the steps of one of the methods: from scratch trains on everything that came, the others on the chunk.
+
+    Args:
+        recipe: what is run.
+        method: one of its methods.
+        budget: share of the epochs.
+        chunks: the plan of the recipe at this budget.
+    """
+    if not starts_anew(take_apart(method)):
+        return tuple(chunks)
+    return plan(recipe, budget, [each.everything or each.samples for each in chunks])
+
+
+def starts_anew(composition: Composition) -> bool:
+    """Whether a composition starts each chunk from scratch."""
+    return any(call.name == FROM_SCRATCH for call in composition.methods)
 
 
 def scaled_settings(call: Call, budget: float) -> dict[str, Any]:
@@ -144,12 +190,11 @@ def values_at(recipe: Recipe, budget: float, chunks: Sequence[ChunkPlan]) -> dic
         >>> values_at(recipe, 0.1, chunks)["ema(decay=0.99)"]
         'ema(decay=0.9)'
     """
-    columns = {
-        "epochs of each chunk": [chunk.epochs for chunk in chunks],
-        "optimizer steps of each chunk": [chunk.steps for chunk in chunks],
-        "warm-up steps of each chunk": [chunk.warmup_steps for chunk in chunks],
-    }
-    values = {name: _repeated(numbers) for name, numbers in columns.items()}
+    values = _counts(chunks)
+    anew = next((method for method in recipe.methods if starts_anew(take_apart(method))), None)
+    if anew is not None:
+        of_anew = _counts(plan_of(recipe, anew, budget, chunks))
+        values |= {f"{name}, from scratch": text for name, text in of_anew.items() if text != values[name]}
     if chunks[0].reset_epochs is not None:
         values["resets where reset_every=None"] = (
             f"after the epochs 0, {chunks[0].reset_epochs}, … of each chunk"
@@ -168,7 +213,7 @@ def advice(recipe: Recipe, plans: Mapping[float, Sequence[ChunkPlan]]) -> list[s
     """
     lines = []
     for method, (budget, chunks) in itertools.product(recipe.methods, plans.items()):
-        fewest = min(chunk.steps for chunk in chunks)
+        fewest = min(chunk.steps for chunk in plan_of(recipe, method, budget, chunks))
         for call in take_apart(method).methods:
             kind = part_of(call)[1]
             settings, parameters = scaled_settings(call, budget), inspect.signature(kind).parameters
@@ -184,6 +229,19 @@ def advice(recipe: Recipe, plans: Mapping[float, Sequence[ChunkPlan]]) -> list[s
     return lines
 
 
+def _counts(chunks: Sequence[ChunkPlan]) -> dict[str, str]:
+    columns = {
+        "training rows of each chunk": [chunk.samples for chunk in chunks],
+        "epochs of each chunk": [chunk.epochs for chunk in chunks],
+        "optimizer steps of each chunk": [chunk.steps for chunk in chunks],
+        "warm-up steps of each chunk": [chunk.warmup_steps for chunk in chunks],
+    }
+    return {name: _repeated(numbers) for name, numbers in columns.items()}
+
+
 def _repeated(numbers: Sequence[int]) -> str:
-    distinct = list(dict.fromkeys(numbers))
-    return f"{distinct[0]:,}" if len(distinct) == 1 else ", ".join(f"{number:,}" for number in numbers)
+    written = [f"{number:,}" for number in numbers]
+    if len(set(written)) == 1:
+        return written[0]
+    # of a long sequence of tasks the first and the last say enough
+    return ", ".join(written if len(written) <= 20 else [*written[:3], "…", *written[-3:]])

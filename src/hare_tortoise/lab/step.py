@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hare_tortoise.methods.method import Loss
+
 if TYPE_CHECKING:
     from hare_tortoise.lab.building import Setup
 
@@ -20,7 +22,9 @@ def gradient_step(
     inputs: Tensor,
     targets: Tensor,
     *,
+    loss: Loss = F.cross_entropy,
     on_loss: Callable[[Tensor], None] = lambda _: None,
+    on_outputs: Callable[[Tensor], None] = lambda _: None,
 ) -> None:
     """Take a step: loss with the method's penalty, gradient, clipping, the optimizer's step.
 
@@ -29,8 +33,11 @@ def gradient_step(
         optimizer: of the chunk; the method is attached to it.
         forward: the network, compiled or not.
         inputs: of the batch, on the device.
-        targets: classes of the batch.
+        targets: classes of the batch, or numbers.
+        loss: of outputs and targets; it alone knows which outputs are masked. A penalty gets all outputs as they are,
+            as the other answers are that it compares them with: its teacher's, or its own of some steps ago.
         on_loss: is told the loss, once, before the weights move.
+        on_outputs: is given the outputs that it is of.
     """
     told = False
 
@@ -39,16 +46,17 @@ def gradient_step(
         optimizer.zero_grad(set_to_none=True)
         with setup.autocast():
             outputs = forward(inputs)
-            loss = F.cross_entropy(outputs, targets)
+            total = loss(outputs, targets)
         if setup.method.adds_penalty:
-            loss = loss + setup.method.penalty(inputs, outputs, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+            total = total + setup.method.penalty(inputs, outputs, targets)
+        total.backward()  # type: ignore[no-untyped-call]
         if setup.trial.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(setup.parameters, setup.trial.recipe.clip_norm)
         if not told:
-            on_loss(loss.detach())
+            on_loss(total.detach())
+            on_outputs(outputs)
             told = True
-        return loss.detach()
+        return total.detach()
 
     if setup.closure:
         optimizer.step(take_gradient)  # type: ignore[arg-type]

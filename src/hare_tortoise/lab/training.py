@@ -9,11 +9,22 @@ Each evaluation is a row:
 | ``samples`` | samples processed by gradient steps so far, over all chunks |
 | ``seconds`` | wall-clock seconds of training so far, the methods' work included, evaluation apart |
 | ``test_accuracy`` | of the deployed network on the chunk's test set, 0 … 1; ``validation_accuracy`` likewise |
+| ``test_error`` | of numbers: mean squared error of the deployed network on the chunk's test set |
 | ``hare_test_accuracy``, ``tortoise_test_accuracy`` | of the trained network; of the average (None if there is none) |
 | ``train_accuracy``, ``hare_train_accuracy`` | on the chunk's training rows as they were trained on, noise included |
 | ``train_loss`` | mean over the steps of the last epoch, penalties included |
 | ``measures`` | of plasticity, of the trained network on test rows that stay the same over the stream |
 | ``tests`` | accuracies of the deployed network on every test set of the chunk, by name |
+| ``hare_tests`` | of the trained network; where there are several test sets and another network is deployed |
+| ``online_accuracy`` | of the deployed network on each batch of the chunk's first epoch, predicted in eval mode before
+the step on it, as augmented; where the recipe's ``judge`` is ``online``; ``seconds`` has the predictions in it |
+| ``hare_online_accuracy`` | of the trained network, likewise |
+| ``baselines`` | accuracies on the test set of predictors that learn nothing, by name; where the chunk has any |
+
+Outputs that do not count in a chunk (``Chunk.outputs``, ``Chunk.active``) are masked: they have no part in the loss
+and are never an answer. Where numbers are predicted the loss is the mean squared error, and every ``…accuracy`` is
+R² = 1 − Σ(y − ŷ)² / Σ(y − ȳ)² over the rows that are judged and all numbers of a row, ȳ the mean over these rows; it
+may be negative, and where all targets are alike it is 1 without an error, else 0.
 """
 
 from __future__ import annotations
@@ -32,10 +43,12 @@ from torch.nn import functional as F
 
 from hare_tortoise.lab.building import Setup
 from hare_tortoise.lab.evaluation import evaluate
+from hare_tortoise.lab.online import Online
 from hare_tortoise.lab.plan import ChunkPlan
 from hare_tortoise.lab.step import gradient_step
 from hare_tortoise.lab.store import Run
 from hare_tortoise.lab.trial import Row, derive_seed
+from hare_tortoise.methods.method import Loss
 from hare_tortoise.streams import Chunk
 
 # losses stay on the device and are read once in so many steps
@@ -71,7 +84,8 @@ class Moment:
         chunk: the chunk in training, from 0.
         chunks: of the stream.
         samples: processed so far.
-        accuracy: the latest test accuracy of the deployed network, None before the first evaluation.
+        accuracy: the latest of the deployed network, on the test set or online as the recipe judges, None before the
+            first evaluation.
     """
 
     chunk: int
@@ -112,6 +126,9 @@ class Training:
         self.epoch_loss = torch.zeros((), dtype=exact, device=setup.device)
         self.optimizer: torch.optim.Optimizer | None = None
         self.lr_shares: list[float] = []
+        self.loss: Loss = F.cross_entropy
+        self.online = Online(setup) if self.recipe.judge == "online" else None
+        self.predicted: dict[str, Any] = {}
         self._load()
 
     def finish(self, chunks: int | None = None) -> list[Row]:
@@ -127,7 +144,9 @@ class Training:
         place, length = self.position, len(self.setup.stream)
         end = length if chunks is None else min(chunks, length)
         while place.chunk < end:
-            chunk, chunk_plan = self.setup.chunk(place.chunk), self.setup.plan[place.chunk]
+            chunk = self.setup.chunk(place.chunk)
+            chunk_plan = self.setup.chunk_plan(chunk)
+            self._enter(chunk)
             if place.step == 0:
                 self._begin(chunk, chunk_plan)
             while place.epoch < chunk_plan.epochs:
@@ -139,11 +158,20 @@ class Training:
                 self._checkpoint()
         return place.rows
 
+    def _enter(self, chunk: Chunk) -> None:
+        """Take up a chunk, from its beginning or from where a checkpoint left it."""
+        self.loss = self.setup.loss(chunk)
+        if self.online is not None and self.position.step > 0:
+            self.online.begin(chunk)
+            self.online.load_state_dict(self.predicted)
+
     def _begin(self, chunk: Chunk, chunk_plan: ChunkPlan) -> None:
         since = self._clock()
         if self.position.chunk > 0:
             batches = chunk.train.batches(self.recipe.batch_size, generator=self._generator("new data"))
-            self.method.new_data(batches, loss=F.cross_entropy, steps=chunk_plan.steps)
+            self.method.new_data(batches, loss=self.loss, steps=chunk_plan.steps)
+        if self.online is not None:
+            self.online.begin(chunk)
         self._build_optimizer()
         self.position.seconds += self._clock() - since
 
@@ -178,11 +206,16 @@ class Training:
         if last or (every is not None and place.epoch % every == 0):
             self._check_losses()
             self._check_weights()
-            row = self._where(chunk, last) | {
-                "train_loss": float(self.epoch_loss) / chunk_plan.steps_per_epoch
-            }
-            place.rows.append(row | evaluate(self.setup, chunk) | {"measures": self._measure()})
+            place.rows.append(self._row(chunk, chunk_plan, last))
         self.epoch_loss.zero_()
+
+    def _row(self, chunk: Chunk, chunk_plan: ChunkPlan, last: bool) -> Row:
+        row = self._where(chunk, last) | {"train_loss": float(self.epoch_loss) / chunk_plan.steps_per_epoch}
+        row |= evaluate(self.setup, chunk) | ({} if self.online is None else self.online.row())
+        for name, value in row.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise DivergedError(f"{name} was {value} in chunk {self.position.chunk + 1}; try a lower lr")
+        return row | {"measures": self._measure()}
 
     def _batches(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor]]:
         generator = self._generator("order", self.position.epoch)
@@ -206,7 +239,24 @@ class Training:
             place.step, place.batch = place.step + 1, place.batch + 1
             place.samples += len(targets)
 
-        gradient_step(self.setup, optimizer, self.forward, inputs, targets, on_loss=on_loss)
+        online = self.online if place.epoch == 0 else None
+        if online is not None:
+            online.ask(inputs, targets)
+
+        def on_outputs(outputs: Tensor) -> None:
+            if online is not None:
+                online.take(outputs, targets)
+
+        gradient_step(
+            self.setup,
+            optimizer,
+            self.forward,
+            inputs,
+            targets,
+            loss=self.loss,
+            on_loss=on_loss,
+            on_outputs=on_outputs,
+        )
 
     @contextmanager
     def _naming_divergence(self) -> Iterator[None]:
@@ -257,7 +307,8 @@ class Training:
         if now >= self.report_due:
             self.report_due = now + self.report_every
             place = self.position
-            accuracy = place.rows[-1]["test_accuracy"] if place.rows else None
+            judged = "test_accuracy" if self.online is None else "online_accuracy"
+            accuracy = place.rows[-1][judged] if place.rows else None
             stop = self.report(Moment(place.chunk, len(self.setup.stream), place.samples, accuracy))
         if stop or now >= self.checkpoint_due:
             self._check_losses()
@@ -286,6 +337,7 @@ class Training:
                 "optimizer": self.optimizer.state_dict(),
                 "probe": None if self.setup.probe is None else self.setup.probe.state_dict(),
                 "epoch_loss": self.epoch_loss,
+                "online": None if self.online is None else self.online.state_dict(),
                 "random": torch.get_rng_state(),
                 "cuda_random": torch.cuda.get_rng_state() if self.setup.device.type == "cuda" else None,
             }
@@ -311,6 +363,7 @@ class Training:
         if self.setup.probe is not None:
             self.setup.probe.load_state_dict(content["probe"])
         self.epoch_loss.copy_(content["epoch_loss"])
+        self.predicted = content.get("online") or {}
         torch.set_rng_state(content["random"])
         if content["cuda_random"] is not None:
             torch.cuda.set_rng_state(content["cuda_random"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import Self
 
@@ -77,6 +77,21 @@ class Examples(ABC):
                 "augment is given without a generator to draw from: give generator=, or leave both out"
             )
         return self._iterate(batch_bounds(len(self), size, merge=generator is not None), generator, augment)
+
+    def at(self, places: Sequence[int]) -> Batch:
+        """Some of the examples as one batch; only these are read.
+
+        Args:
+            places: which, from 0 to the last one; one at least.
+
+        Example:
+            >>> TensorExamples(torch.tensor([[5.0], [6.0], [7.0]]), torch.tensor([0, 1, 2])).at([2, 0])
+            (tensor([[7.],
+                    [5.]]), tensor([2, 0]))
+        """
+        batches = list(self._iterate([(place, place + 1) for place in places], None, None))
+        inputs, targets = zip(*batches, strict=True)
+        return torch.cat(inputs), torch.cat(targets)
 
     @abstractmethod
     def _iterate(

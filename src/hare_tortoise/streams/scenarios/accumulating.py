@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -15,11 +15,14 @@ from hare_tortoise.streams.seeding import derived_generator
 from hare_tortoise.streams.source import Source
 from hare_tortoise.streams.stream import Chunk, Stream
 
+Order = Literal["random", "time"]
+
 
 class Accumulating(Stream):
     """A stream whose chunk i holds everything that came up to i (the paper's full access).
 
-    One permutation of the training set, drawn from the seed, says in which order examples come. The labels
+    One permutation of the training set says in which order examples come: drawn from the seed, or that of their times
+    (as the source has them where they are equal; then what is set aside is the latest of each part). The labels
     of a chunk are drawn anew over all its examples at its own share of noise, and stay as they are within
     it. Of each part that arrives, the last `validation · m` (rounded, at least one) of its m examples are
     set aside and stay so: an example is never trained on in one chunk and chosen on in another. Their
@@ -33,6 +36,7 @@ class Accumulating(Stream):
         names: what to call each chunk.
         noise: for each chunk the share of wrong labels, in [0, 1].
         validation: the share that is set aside, in [0, 1).
+        order: "random", or "time": by the times of the source.
         seed: what order and noise are drawn from.
 
     Raises:
@@ -48,8 +52,16 @@ class Accumulating(Stream):
         names: Sequence[str],
         noise: Sequence[float],
         validation: float = 0.0,
+        order: Order = "random",
         seed: int = 0,
     ) -> None:
+        if order not in ("random", "time"):
+            raise ValueError(f"order is {order!r}: give 'random' or 'time'")
+        if order == "time" and source.train_times is None:
+            raise ValueError(
+                f"order is 'time', but {source.name} does not say when its examples came: take a source that does, for "
+                "instance image-folder(path='…', times='name'), or leave order out"
+            )
         for ratio in noise:
             check_ratio(ratio)
         if source.task == "regression" and any(noise):
@@ -73,6 +85,7 @@ class Accumulating(Stream):
         self.input_shape = source.input_shape
         self.outputs = source.outputs
         self.seed = seed
+        self.order = order
         self.validation = validation
         self._ends, self._names, self._noise = tuple(ends), tuple(names), tuple(noise)
 
@@ -113,8 +126,12 @@ class Accumulating(Stream):
 
     def _arrived(self, index: int) -> Tensor:
         """(ends[index],) int64: the rows of the source that have come by then, in their order of arrival."""
-        count = len(self.source.train_targets)
-        order = torch.randperm(count, generator=derived_generator(self.seed, "order"))
+        times = self.source.train_times
+        if self.order == "time" and times is not None:
+            order = times.argsort(stable=True)
+        else:
+            count = len(self.source.train_targets)
+            order = torch.randperm(count, generator=derived_generator(self.seed, "order"))
         return order[: self._ends[index]].to(self.source.train_targets.device)
 
     def _labels(self, index: int) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hare_tortoise.streams.label_noise import is_number
-from hare_tortoise.streams.scenarios.accumulating import Accumulating
+from hare_tortoise.streams.scenarios.accumulating import Accumulating, Order
 from hare_tortoise.streams.source import Source
 from hare_tortoise.streams.stream import Stream
 
@@ -14,7 +14,13 @@ PAPER_NOISE = (0.5, 0.4, 0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.1, 0.0)
 
 
 def warm_start(
-    source: Source, *, first: float = 0.1, label_noise: float = 0.0, validation: float = 0.0, seed: int = 0
+    source: Source,
+    *,
+    first: float = 0.1,
+    label_noise: float = 0.0,
+    validation: float = 0.0,
+    order: Order = "random",
+    seed: int = 0,
 ) -> Stream:
     """A part of the data first, with noisy labels if asked for, then all of it with its own labels.
 
@@ -26,6 +32,7 @@ def warm_start(
         first: share of the training set in the first chunk, above 0 and below 1.
         label_noise: share of wrong labels in the first chunk, in [0, 1]; the second has none.
         validation: share that is set aside for choosing, in [0, 1); labelled like what is trained on.
+        order: "random", or "time": as the examples came, where the source knows.
         seed: what order and noise are drawn from.
 
     Returns:
@@ -56,6 +63,7 @@ def warm_start(
         names=(f"{100 * first:.4g} %", "100 %"),
         noise=(label_noise, 0.0),
         validation=validation,
+        order=order,
         seed=seed,
     )
 
@@ -66,6 +74,7 @@ def growing(
     chunks: int = 10,
     label_noise: Sequence[float] | float = 0.0,
     validation: float = 0.0,
+    order: Order = "random",
     seed: int = 0,
 ) -> Stream:
     """Data arrive in equal parts and accumulate, with noisy labels if asked for.
@@ -78,6 +87,7 @@ def growing(
         chunks: number of parts, 1 or more.
         label_noise: share of wrong labels in each chunk, in [0, 1]; or one number for all.
         validation: share that is set aside for choosing, in [0, 1); labelled like what is trained on.
+        order: "random", or "time": as the examples came, where the source knows.
         seed: what order and noise are drawn from.
 
     Returns:
@@ -101,6 +111,7 @@ def growing(
         **equal_parts(len(source.train_targets), chunks),
         noise=for_each_chunk(label_noise, chunks),
         validation=validation,
+        order=order,
         seed=seed,
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hare_tortoise.streams.scenarios.accumulating import Accumulating
+from hare_tortoise.streams.scenarios.accumulating import Accumulating, Order
 from hare_tortoise.streams.scenarios.growing import equal_parts, for_each_chunk
 from hare_tortoise.streams.seeding import derived_generator
 from hare_tortoise.streams.source import Source
@@ -88,6 +88,7 @@ def limited(
     sample: Sample = "reservoir",
     label_noise: Sequence[float] | float = 0.0,
     validation: float = 0.0,
+    order: Order = "random",
     seed: int = 0,
 ) -> Stream:
     """Data arrive in equal parts; of what came before only a sample is kept.
@@ -104,6 +105,7 @@ def limited(
         label_noise: share of wrong labels in each chunk, in [0, 1], drawn anew for what is remembered; or one
             number for all.
         validation: share that is set aside for choosing, in [0, 1); labelled like what is trained on.
+        order: "random", or "time": as the examples came, where the source knows.
         seed: what order, sample and noise are drawn from.
 
     Returns:
@@ -129,5 +131,6 @@ def limited(
         **equal_parts(len(source.train_targets), chunks),
         noise=for_each_chunk(label_noise, chunks),
         validation=validation,
+        order=order,
         seed=seed,
     )

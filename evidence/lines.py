@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evidence import images, pace, small, sweep
+from evidence import cost, images, pace, small, sweep
+from evidence.forest import forest
+from hare_tortoise.lab.comparison import Comparison
 from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.trial import Result
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,13 @@ class Line:
         name: of its folder under docs/results/data, and of its page.
         hours: core-hours that it took here, one thread a worker.
         recipes: gives its recipes.
+        picture: draws the comparison of one of them; None where there is nothing to draw.
     """
 
     name: str
     hours: float
     recipes: Callable[[], Sequence[Recipe]]
+    picture: Callable[[Comparison, Sequence[Result]], str | None] = lambda comparison, _: forest(comparison)
 
 
 LINES = {
@@ -30,6 +35,8 @@ LINES = {
         Line("digits", 2.6, small.digits),
         Line("sweep-digits", 0.7, sweep.digits),
         Line("pace-digits", 0.3, pace.digits),
+        Line("cost-digits", 0.1, cost.digits, cost.picture),
+        Line("cost-mnist", 0.9, cost.mnist, cost.picture),
         Line("sweep-mnist", 2.2, sweep.mnist),
         Line("mnist", 1.6, small.mnist),
         Line("fashion-mnist", 1.6, small.fashion_mnist),

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evidence import records
-from evidence.forest import forest
 from evidence.lines import LINES, Line
 from hare_tortoise.lab import files
 from hare_tortoise.lab.comparison import Comparison, compare
@@ -41,10 +40,11 @@ def _make(recipe: Recipe, line: Line, kept: Mapping[str, records.Record]) -> int
     found = [(trial, kept[key]) for trial in trials(recipe) if (key := records.key(trial)) in kept]
     if not found:
         return 0
-    comparison = compare(recipe, [record.result(trial) for trial, record in found])
+    results = [record.result(trial) for trial, record in found]
+    comparison = compare(recipe, results)
     text = "\n\n".join((_heading(comparison, line, [record for _, record in found]), sentence(comparison)))
     files.write_atomic(MADE / f"{recipe.name}.md", f"{text}\n\n{markdown(comparison)}".encode())
-    drawn = forest(comparison)
+    drawn = line.picture(comparison, results)
     if drawn is not None:
         files.write_atomic(MADE / f"{recipe.name}.svg", drawn.encode())
     return len(found)

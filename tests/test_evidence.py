@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from evidence import pages, records, run
+from evidence import cost, pages, records, run
+from evidence.curves import Axes, Curve, curves
 from evidence.forest import forest
 from evidence.lines import LINES, Line
 from hare_tortoise.lab.comparison import compare
 from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.trial import Result, Trial, trials
 
 MADE_WITH = {"torch": "2.13", "python": "3.11", "processor": "an abacus"}
@@ -154,3 +156,35 @@ def test_the_forest_stands_by_average_and_names_each_gain() -> None:
     assert drawn.count("l8 -4v8z") == 2
     only = compare(recipe(methods=("warm-start",)), [r for r in results if r.method == "warm-start"])
     assert forest(only) is None
+
+
+def test_retraining_less_often_keeps_what_was_deployed() -> None:
+    rows = [
+        {"samples": samples, "test_accuracy": accuracy}
+        for samples, accuracy in zip((10, 30, 60, 100, 150), (0.1, 0.4, 0.5, 0.8, 0.9), strict=True)
+    ]
+    assert cost.retrained_every(rows, 1) == pytest.approx((0.54, 150))
+    # trained on the chunks 0, 2 and 4: 10 + 30 + 50 samples
+    assert cost.retrained_every(rows, 2) == pytest.approx(((0.1 + 0.1 + 0.5 + 0.5 + 0.9) / 5, 90))
+    assert cost.retrained_every(rows, 5) == pytest.approx((0.1, 10))
+
+
+def test_curves_lie_where_their_values_are() -> None:
+    def curve(name: str, *values: float) -> Curve:
+        return Curve(name, [(float(x), Estimate(v, v - 0.01, v + 0.01, 3)) for x, v in enumerate(values, 1)])
+
+    drawn = curves(
+        Axes("a title", "across", "up"), [curve("rising", 0.1, 0.2, 0.4), curve("flat", 0.3, 0.3, 0.3)]
+    )
+    root = ElementTree.fromstring(drawn)
+    space = "{http://www.w3.org/2000/svg}"
+    dots = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in root.iter(f"{space}circle")]
+    (x1, y1), (x2, y2), (x3, y3) = dots[:3]
+    assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)
+    assert y1 - y3 == pytest.approx(3 * (y1 - y2), abs=0.5)
+    assert dots[3][1] == dots[4][1] == dots[5][1] == pytest.approx((y2 + y3) / 2, abs=0.2)
+    texts = [element.text for element in root.iter(f"{space}text")]
+    assert {"rising", "flat", "a title", "across", "up", "20 %"} <= set(texts)
+    shares = curves(Axes("t", "x", "y", logarithmic=True), [curve("rising", 0.1, 0.2, 0.4, 0.5)])
+    places = [float(c.attrib["cx"]) for c in ElementTree.fromstring(shares).iter(f"{space}circle")]
+    assert places[3] - places[1] == pytest.approx(places[1] - places[0], abs=0.2)

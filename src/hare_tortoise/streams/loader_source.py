@@ -137,6 +137,10 @@ class LoaderSource(Source):
         """Some of the training examples, with targets of their own; read when they are asked for."""
         return self.examples.part(self.train_rows[rows.cpu()], targets)
 
+    def test_part(self, rows: Tensor, targets: Tensor) -> Examples:
+        """Some of the test examples, likewise."""
+        return self.examples.part(self.test_rows[rows.cpu()], targets)
+
     @property
     def test(self) -> LoaderExamples:
         """The test set as examples."""

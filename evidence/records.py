@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ LARGEST = 64 * 1024
 # what names, groups or explains trials and changes none of them
 _NOT_OF_A_TRIAL = ("name", "description", "methods", "budgets", "seeds", "scale", "rows", "differences")
 _DIGITS = 6
+_BY_TEST = ("tests", "hare_tests")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def write(folder: Path, trial: Trial, result: Result, made_with: Mapping[str, st
         ValueError: It would take more than 64 kB.
     """
     recipe = trial.recipe.to_json() | {"methods": [trial.method], "budgets": [trial.budget]}
-    head = {
+    head: dict[str, Any] = {
         "recipe": {
             name: value for name, value in recipe.items() if name not in ("differences", "description")
         },
@@ -83,6 +84,8 @@ def write(folder: Path, trial: Trial, result: Result, made_with: Mapping[str, st
         "made_with": dict(made_with),
     }
     rows = [_short(row) for row in result.rows if row["last"]]
+    head["tests"] = tests = _several(rows)
+    rows = [_packed(row, tests) for row in rows]
     lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
     text = f'{{"trial":{json.dumps(head)},\n"rows":[\n{lines}\n]}}\n'
     if len(text.encode()) > LARGEST:
@@ -103,8 +106,29 @@ def read(folder: Path) -> dict[str, Record]:
         head = content["trial"]
         recipe = Recipe.from_json(head["recipe"])
         trial = Trial(recipe, recipe.methods[0], head["budget"], head["seed"])
-        found[key(trial)] = Record(trial, tuple(content["rows"]), head["failure"], head["made_with"])
+        rows = tuple(_unpacked(row, head.get("tests", [])) for row in content["rows"])
+        found[key(trial)] = Record(trial, rows, head["failure"], head["made_with"])
     return found
+
+
+def _several(rows: Sequence[Row]) -> list[str]:
+    """Name the test sets of a trial that has several; a matrix of 50 by 50 would be mostly names otherwise."""
+    names = list(dict.fromkeys(name for row in rows for name in row.get("tests", {})))
+    return names if len(names) > 1 else []
+
+
+def _packed(row: Row, tests: Sequence[str]) -> Row:
+    """Write accuracies by test set as lists in the order of their names, without the names."""
+    if not tests:
+        return row
+    return row | {name: [row[name].get(test) for test in tests] for name in _BY_TEST if name in row}
+
+
+def _unpacked(row: Row, tests: Sequence[str]) -> Row:
+    if not tests:
+        return row
+    named = {name: zip(tests, row[name], strict=True) for name in _BY_TEST if name in row}
+    return row | {name: {test: v for test, v in pairs if v is not None} for name, pairs in named.items()}
 
 
 def _short(value: Any) -> Any:

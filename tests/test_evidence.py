@@ -84,10 +84,32 @@ def test_what_is_kept_is_what_was_measured(tmp_path: Path) -> None:
     assert kept.result(Trial(recipe(name="new", lr=3e-3), "warm-start", 1.0, 2)).recipe == "new"
 
 
+def test_a_matrix_of_accuracies_is_kept_without_its_names(tmp_path: Path) -> None:
+    names = [f"task {task}" for task in range(1, 51)]
+    rows = tuple(
+        {
+            "last": True,
+            "tests": {name: 0.001 * (place + task) for task, name in enumerate(names[: place + 1])},
+        }
+        | ({"hare_tests": {names[place]: 0.5}} if place else {})
+        for place in range(50)
+    )
+    trial = Trial(recipe(), "warm-start", 1.0, 0)
+    path = records.write(tmp_path, trial, Result("small", "warm-start", 1.0, 0, rows), MADE_WITH)
+    kept = records.read(tmp_path)[path.stem].rows
+    assert [row["tests"] for row in kept] == [pytest.approx(row["tests"]) for row in rows]
+    assert [row.get("hare_tests") for row in kept] == [row.get("hare_tests") for row in rows]
+    assert path.read_text().count("task 7") == 1
+
+
 def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
     trial = Trial(recipe(), "warm-start", 1.0, 0)
     large = Result(
-        "small", "warm-start", 1.0, 0, ({"last": True, "tests": {f"task {i}": 0.1 for i in range(6000)}},)
+        "small",
+        "warm-start",
+        1.0,
+        0,
+        ({"last": True, "measures": {f"measure {i}": 0.1 for i in range(6000)}},),
     )
     with pytest.raises(ValueError, match="at most 65,536 are kept"):
         records.write(tmp_path, trial, large, MADE_WITH)

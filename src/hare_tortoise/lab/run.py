@@ -13,7 +13,7 @@ from hare_tortoise.lab import archive, files
 from hare_tortoise.lab.building import build, build_stream, cached_source, try_out
 from hare_tortoise.lab.obtain import Bench, samples_of
 from hare_tortoise.lab.outcome import UNFINISHED, Outcome, Plans, conclude, versions
-from hare_tortoise.lab.plan import ChunkPlan, plan
+from hare_tortoise.lab.plan import ChunkPlan, plan, plan_of
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.trial import Engine, Trial, run_name, trials
 
@@ -59,7 +59,9 @@ def run_recipes(
     identities = bench.identities(wanted)
     out.mkdir(parents=True, exist_ok=True)
     _write_index(out, recipes, plans, wanted, identities, margin=margin, command=command)
-    samples = [samples_of(plans[trial.recipe.name][trial.budget]) for trial in wanted]
+    samples = [
+        samples_of(plan_of(t.recipe, t.method, t.budget, plans[t.recipe.name][t.budget])) for t in wanted
+    ]
     results = bench.obtain(wanted, samples, identities)
     return conclude(
         recipes,
@@ -110,28 +112,29 @@ def _check_names(recipes: Sequence[Recipe]) -> None:
 
 
 def check(recipe: Recipe, root: Path | None = None) -> Plans:
-    """Build everything that a recipe names, once, and lay out its steps at each budget.
+    """Build everything that a recipe names, once, and lay out its steps at each budget, by the data of seed 0.
 
     Raises:
         ValueError: Something is not there, or does not fit the rest.
     """
-    source = cached_source(recipe.source, root)
-    stream = build_stream(recipe, source, 0)
-    sizes = [len(chunk.train) for chunk in stream]
+    stream = build_stream(recipe, cached_source(recipe.source, root), 0)
     for method in recipe.methods:
-        setup = build(Trial(recipe, method, recipe.budgets[0], 0), root=root)
+        setup = build(Trial(recipe, method, recipe.budgets[0], 0), stream=stream)
         if setup.resettable and recipe.reset_epochs is None:
             raise ValueError(
                 f"method {method} is never reset: give reset_every=…, or the recipe reset_epochs=…; without resets "
                 "it is ema(decay=…)"
             )
         try_out(setup)
-    return {budget: plan(recipe, budget, sizes) for budget in recipe.budgets}
+    # each chunk is made once, and let go
+    sizes = [(len(c.train), None if c.everything is None else len(c.everything)) for c in stream]
+    kept, came = zip(*sizes, strict=True)
+    return {budget: plan(recipe, budget, kept, came) for budget in recipe.budgets}
 
 
 def _marked(recipe: Recipe, root: Path | None) -> Recipe:
     """Mark a published setting that runs on another number of rows than was published."""
-    rows = len(cached_source(recipe.source, root).train_inputs)
+    rows = len(cached_source(recipe.source, root).train_targets)
     if recipe.scale != "paper" or recipe.rows in (None, rows):
         return recipe
     return recipe.replace(scale=f"{rows:,} of {recipe.rows:,} training rows")

@@ -18,7 +18,7 @@ class Streams:
 
         given = ("source", "root", "mirror", "seed", "input_shape", "outputs", "inputs", "generator")
         tables = (
-            ("Sources (--source; also the path of an .npz file or of a folder of images)", SOURCES),
+            ("Sources (--source; also the path of an .npz file, a table or a folder of images)", SOURCES),
             ("Scenarios (--scenario)", SCENARIOS),
             ("Networks (--network; your own: package.module:function)", NETWORKS),
             ("Augmentations (--set augment=…)", AUGMENTATIONS),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from hare_tortoise.lab.spec import Call, kebab, parse, parse_sum, read_value
 from hare_tortoise.streams.names import unknown
+from hare_tortoise.streams.sources.table import SUFFIXES
 
 # what a recipe says of itself; changed values are marked, not claimed
 _FIXED = ("name", "description", "scale", "rows", "differences")
@@ -175,7 +176,7 @@ def canonical_method(text: str) -> str:
 
 
 def read_source(text: str) -> Call:
-    """Read a source: a name in the notation, or simply the path of an ``.npz`` file or a folder of images.
+    """Read a source: a name in the notation, or simply the path of an ``.npz`` file, a table or a folder of images.
 
     Example:
         >>> str(read_source("data/mine.npz"))
@@ -183,6 +184,8 @@ def read_source(text: str) -> Call:
     """
     if text.endswith(".npz") and "(" not in text:
         return Call("npz", (("path", text),))
+    if text.lower().endswith(SUFFIXES) and "(" not in text:
+        return Call("table", (("path", text),))
     if ("/" in text or text.startswith((".", "~"))) and "(" not in text:
         return Call("image-folder", (("path", text),))
     return parse(text)

@@ -80,7 +80,7 @@ class ClassIncremental(Tasks):
         return rows_of(self._kept, self._arrival[: self._ends[index]])[chosen] if old else chosen
 
     def _tests(self, index: int) -> dict[str, Examples]:
-        each = {f"increment {k + 1}": self._test(k) for k in range(index + 1)}
+        each = {f"increment {k + 1}": self._kept_test(k) for k in range(index + 1)}
         if self.head == "task":
             current = f"increment {index + 1}"
             return {current: each[current]} | each

@@ -67,6 +67,8 @@ class Tasks(Stream):
             raise ValueError(
                 f"validation is {validation!r}: give the share to set aside, at least 0, below 1"
             )
+        # a source whose rows cannot be chosen, such as a table, says so
+        source.part(torch.zeros(0, dtype=torch.int64), source.train_targets[:0])
         self.source = source
         self.name = name
         self.task = source.task
@@ -136,12 +138,16 @@ class Tasks(Stream):
         """All rows of the classes of a task: those to train on, and those set aside."""
         classes = self._classes(index)
         kept = rows_of(self._kept, classes)
-        if not len(kept):
+        self._need(kept, "example to train on", index)
+        return kept, rows_of(self._aside, classes)
+
+    def _need(self, rows: Tensor, what: str, index: int) -> None:
+        if not len(rows):
+            classes = self._classes(index)
             raise ValueError(
                 f"task {index + 1} of {self.name} has the classes {None if classes is None else classes.tolist()}, of "
-                f"which {self.source.name} has no example: take more of its rows"
+                f"which {self.source.name} has no {what}: take more of its rows"
             )
-        return kept, rows_of(self._aside, classes)
 
     def _drawn(self, rows: Tensor, count: int, purpose: str, index: int) -> Tensor:
         """(count,) of these rows, without replacement."""
@@ -154,16 +160,21 @@ class Tasks(Stream):
         return self._transformed(index, self.source.part(rows, targets))
 
     def _test(self, index: int) -> Examples:
-        """The test set of a task; made once, as later chunks may want it again."""
+        """The test set of a task."""
+        classes, labels = self._classes(index), self._labels(index)
+        if classes is None and labels is None:
+            examples: Examples = self.source.test
+        else:
+            rows = rows_of(self._tested, classes).sort().values.to(self.source.test_targets.device)
+            self._need(rows, "test example", index)
+            targets = self._numbered(index, self.source.test_targets.index_select(0, rows))
+            examples = self.source.test_part(rows, targets)
+        return self._transformed(index, examples)
+
+    def _kept_test(self, index: int) -> Examples:
+        """The test set of a task, made once, as other chunks are judged on it too."""
         if index not in self._test_sets:
-            classes, labels = self._classes(index), self._labels(index)
-            if classes is None and labels is None:
-                examples: Examples = self.source.test
-            else:
-                rows = rows_of(self._tested, classes).sort().values.to(self.source.test_targets.device)
-                targets = self._numbered(index, self.source.test_targets.index_select(0, rows))
-                examples = self.source.test_part(rows, targets)
-            self._test_sets[index] = self._transformed(index, examples)
+            self._test_sets[index] = self._test(index)
         return self._test_sets[index]
 
     def _tests(self, index: int) -> dict[str, Examples]:
@@ -171,7 +182,7 @@ class Tasks(Stream):
             return {"test": self._test(index)}
         others = range(index if self.tests == "seen" else self.tasks)
         order = [index, *(task for task in others if task != index)]
-        return {f"task {task + 1}": self._test(task) for task in order}
+        return {f"task {task + 1}": self._kept_test(task) for task in order}
 
     def _numbered(self, index: int, targets: Tensor) -> Tensor:
         labels = self._labels(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -124,3 +125,78 @@ def warm_results(recipe: Recipe) -> list[Result]:
                 values = [final - 0.16, final]
                 results.append(result(recipe, method, budget, seed, values, samples=52_500))
     return results
+
+
+def task_recipe(**changes: Any) -> Recipe:
+    values: dict[str, Any] = {
+        "name": "tasks",
+        "description": "one task after the other; nothing of the earlier ones is kept",
+        "scenario": "growing(chunks=6)",
+        "methods": ("from-scratch", "warm-start", "ema(decay=0.99)"),
+        "epochs": 1,
+        "seeds": 3,
+        "scale": "desk",
+    }
+    return Recipe(**{**values, **changes})
+
+
+def task_results(recipe: Recipe, *, tasks: int = 6, all_at_once: bool = True) -> list[Result]:
+    """Task j after task i: 0.9 less what the method loses with each later task, plus a wobble of the seed.
+
+    Before it is trained on a task stands at 0.1, where the rows have it (`all_at_once`). The hare of EMA has 0.02 less.
+    """
+    losses = dict(zip(recipe.methods, (0.08, 0.04, 0.02), strict=False))
+    results = []
+    for seed in range(recipe.seeds):
+        for method in recipe.methods:
+            rows = []
+            for i in range(tasks):
+                wobble = 0.01 * seed + 0.002 * seed * recipe.methods.index(method)
+                known = {f"task {j + 1}": 0.9 - losses[method] * (i - j) + wobble for j in range(i + 1)}
+                coming = {f"task {j + 1}": 0.1 for j in range(i + 1, tasks)} if all_at_once else {}
+                # the current one first, and the order of the rest is not that of the tasks
+                own = f"task {i + 1}"
+                tests = {own: known[own], **dict(sorted((known | coming).items()))}
+                more: dict[str, Any] = {"chunk_name": own, "tests": tests}
+                if method.startswith("ema") and len(tests) > 1:
+                    more["hare_tests"] = {name: value - 0.02 for name, value in tests.items()}
+                    more["hare_test_accuracy"] = tests[own] - 0.02
+                rows.append(row(i, tests[own], samples=1000 * (i + 1), **more))
+            results.append(Result(recipe.name, method, 1.0, seed, tuple(rows), None, f"{seed:016x}"))
+    return results
+
+
+def with_baselines(results: Sequence[Result], accuracies: Mapping[str, float]) -> list[Result]:
+    """The same trials beside predictors that learn nothing, of these accuracies on every chunk."""
+    return [
+        dataclasses.replace(r, rows=tuple({**line, "baselines": dict(accuracies)} for line in r.rows))
+        for r in results
+    ]
+
+
+def of_numbers(results: Sequence[Result]) -> list[Result]:
+    """The same trials as if numbers had been predicted."""
+    return [
+        dataclasses.replace(
+            r, rows=tuple({**line, "test_error": 1 - line["test_accuracy"]} for line in r.rows)
+        )
+        for r in results
+    ]
+
+
+def judged_online(results: Sequence[Result], *, less: float = 0.2) -> list[Result]:
+    """The same trials with online accuracies so far below those on the test sets."""
+    return [
+        dataclasses.replace(
+            r,
+            rows=tuple(
+                {
+                    **line,
+                    "online_accuracy": line["test_accuracy"] - less,
+                    "hare_online_accuracy": line["test_accuracy"] - less - 0.05,
+                }
+                for line in r.rows
+            ),
+        )
+        for r in results
+    ]

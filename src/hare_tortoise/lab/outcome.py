@@ -17,6 +17,7 @@ from hare_tortoise.lab.picture import picture
 from hare_tortoise.lab.plan import ChunkPlan, advice, values_at
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.report import write_report
+from hare_tortoise.lab.report_tasks import task_picture
 from hare_tortoise.lab.sentence import sentence
 from hare_tortoise.lab.table import markdown
 from hare_tortoise.lab.trial import Result, Trial
@@ -80,6 +81,9 @@ def conclude(
     for comparison in comparisons:
         if any(entry.seeds for entry in comparison.entries):  # else every trial failed: nothing to draw
             files.write_atomic(out / f"{comparison.recipe}.svg", picture(comparison).encode())
+        tasks = task_picture(comparison, results)
+        if tasks is not None:
+            files.write_atomic(out / f"{comparison.recipe}-tasks.svg", tasks.encode())
 
     def values(recipe: Recipe, budget: float) -> dict[str, str]:
         return values_at(recipe, budget, plans[recipe.name][budget])

@@ -134,8 +134,8 @@ def _judged(comparison: Comparison) -> str:
 def _scale(comparison: Comparison) -> list[str]:
     if not comparison.scaled_down:
         return []
-    text = f"scaled down ({comparison.scale}): not the published setting"
-    return [_text(_RIGHT - 4, _BOTTOM - 6, text, "end", size=11, colour="#6b5200")]
+    text = f"scaled down ({comparison.scale})"
+    return [_text(_WIDTH - 12, _HEIGHT - 12, text, "end", colour="#6b5200")]
 
 
 def _levels(comparison: Comparison, frame: _Frame) -> tuple[list[str], list[str]]:

@@ -28,19 +28,25 @@
     const hidden = new Set();
     const buttons = [...section.querySelectorAll(".budgets button")];
     let budget = buttons.length ? buttons.find((b) => b.getAttribute("aria-pressed") === "true").dataset.budget : null;
-    const visible = ({ meta }) =>
-      !hidden.has(meta.method) && (meta.budget === null || budget === null || meta.budget === Number(budget));
-
-    const toggle = (name) => hidden.delete(name) || hidden.add(name);
-    const update = () => {
-      for (const element of elements) {
-        Plotly.restyle(element, { visible: element.data.map(visible) });
-      }
-      for (const key of keys) key.setAttribute("aria-pressed", String(!hidden.has(key.dataset.method)));
-      for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.budget === budget));
-    };
     const keys = [...section.querySelectorAll(".keys button")];
     const names = keys.map((key) => key.dataset.method);
+    const pale = new Set(names.filter((_, i) => keys[i].getAttribute("aria-pressed") === "mixed"));
+    const chosen = (element) => element.closest("figure").querySelector("select")?.value;
+    const visible = (element) => ({ meta }) => {
+      if (meta.choice !== undefined) return meta.choice === chosen(element);
+      if (hidden.has(meta.method) || (charts[element.id].crowded && pale.has(meta.method))) return false;
+      return meta.budget === null || budget === null || meta.budget === Number(budget);
+    };
+
+    const toggle = (name) => pale.delete(name) || hidden.delete(name) || hidden.add(name);
+    const pressed = (name) => (pale.has(name) && !hidden.has(name) ? "mixed" : String(!hidden.has(name)));
+    const update = () => {
+      for (const element of elements) {
+        Plotly.restyle(element, { visible: element.data.map(visible(element)) });
+      }
+      for (const key of keys) key.setAttribute("aria-pressed", pressed(key.dataset.method));
+      for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.budget === budget));
+    };
     for (const key of keys) {
       const name = key.dataset.method;
       key.addEventListener("click", (event) => {
@@ -49,10 +55,11 @@
         update();
       });
       key.addEventListener("dblclick", () => {
-        toggle(name);  // the first of the two clicks had toggled it
-        const alone = names.every((other) => hidden.has(other) === (other !== name));
+        // whatever the first of the two clicks did to it: alone it is if all others are hidden
+        const others = names.filter((other) => other !== name);
+        const alone = others.every((other) => hidden.has(other));
         hidden.clear();
-        if (!alone) names.filter((other) => other !== name).forEach((other) => hidden.add(other));
+        if (!alone) others.forEach((other) => hidden.add(other));
         update();
       });
     }
@@ -61,8 +68,9 @@
     }
     for (const element of elements) {
       const chart = charts[element.id];
-      const traces = chart.traces.map((trace) => ({ ...trace, visible: visible(trace) }));
+      const traces = chart.traces.map((trace) => ({ ...trace, visible: visible(element)(trace) }));
       Plotly.newPlot(element, traces, layoutOf(chart), config);
+      element.closest("figure").querySelector("select")?.addEventListener("change", update);
     }
   }
 

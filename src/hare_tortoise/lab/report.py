@@ -15,15 +15,19 @@ from plotly.offline import get_plotlyjs
 
 from hare_tortoise.lab.comparison import FULL, Comparison
 from hare_tortoise.lab.files import write_atomic
-from hare_tortoise.lab.recipe import FROM_SCRATCH, Recipe
+from hare_tortoise.lab.recipe import FROM_SCRATCH, WARM_START, Recipe
 from hare_tortoise.lab.report_charts import Chart, pictures
 from hare_tortoise.lab.report_curves import curves, measures
 from hare_tortoise.lab.report_looks import Look, looks
 from hare_tortoise.lab.report_marks import swatch
+from hare_tortoise.lab.report_tasks import task_charts
 from hare_tortoise.lab.sentence import notes, sentence
-from hare_tortoise.lab.table import lay_out
+from hare_tortoise.lab.table import lay_out, lay_out_sequence
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.lab.wording import labels, share, starts_anew
+from hare_tortoise.lab.wording import capital, labels, score_unit, share, starts_anew
+
+# of more methods than this the curves of so many are shown at first: more cannot be told apart
+_MANY, _SHOWN = 12, 8
 
 Values = Callable[[Recipe, float], Mapping[str, object]]
 
@@ -88,7 +92,7 @@ def _page(
         command=_safe(command),
         versions="".join(f"<div><dt>{_safe(k)}</dt><dd>{_safe(v)}</dd></div>" for k, v in versions.items()),
         # "<" could end the script element from inside a string
-        charts=json.dumps(charts, allow_nan=False).replace("<", "\\u003c"),
+        charts=json.dumps(_rounded(charts), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         plotly=get_plotlyjs(),
         script=_asset("report.js"),
     )
@@ -125,6 +129,12 @@ def _section(
             _budgets(comparison),
             f'<div class="charts">{draw(over_stream)}</div>',
         ]
+    if over_tasks := task_charts(comparison, results, looked):
+        parts += [
+            "<h3>Over the tasks</h3>",
+            f'<div class="charts">{draw(over_tasks)}</div>',
+            _sequence(comparison),
+        ]
     if measured := measures(comparison, results, looked):
         parts += ["<h3>Measures of plasticity</h3>", f'<div class="charts">{draw(measured)}</div>']
     parts += ["<h3>All figures</h3>", _results(comparison, looked), _notes(comparison, warnings=False)]
@@ -133,25 +143,47 @@ def _section(
 
 
 def _figure(name: str, chart: Chart, charts: dict[str, Any]) -> str:
-    charts[name] = {"traces": chart.traces, "layout": chart.layout, "height": chart.height}
+    charts[name] = {
+        "traces": chart.traces,
+        "layout": chart.layout,
+        "height": chart.height,
+        "crowded": chart.crowded,
+    }
+    choices = dict.fromkeys(choice for trace in chart.traces if (choice := trace["meta"].get("choice")))
+    options = "".join(f"<option>{_safe(choice)}</option>" for choice in choices)
+    select = f'<label class="choice">network <select>{options}</select></label>' if choices else ""
     caption = f"<figcaption>{_safe(chart.caption)}</figcaption>" if chart.caption else ""
     wide = ' class="wide"' if chart.wide else ""
     space = f'style="min-height:{chart.height}px"'
     return (
-        f"<figure{wide}><h3>{_safe(chart.title)}</h3>"
+        f"<figure{wide}><h3>{_safe(chart.title)}</h3>{select}"
         f'<div class="chart" id="{name}" role="img" aria-label="{_safe(chart.title)}" {space}></div>{caption}</figure>'
     )
 
 
 def _keys(comparison: Comparison, looked: Mapping[str, Look]) -> str:
     ordered = sorted(comparison.methods, key=lambda method: not starts_anew(method))
+    first = _shown_at_first(comparison)
     keys = "".join(
-        f'<button type="button" aria-pressed="true" data-method="{_safe(method)}" title="{_safe(method)}">'
+        f'<button type="button" aria-pressed="{"true" if method in first else "mixed"}" '
+        f'data-method="{_safe(method)}" title="{_safe(method)}">'
         f"{swatch(looked[method])}{_safe(looked[method].label)}</button>"
         for method in ordered
     )
     hint = "Click a method to hide it in all figures, double-click to see it alone."
+    if len(first) < len(ordered):
+        hint += f" At first the curves are those of {len(first)} of {len(ordered)} methods; click a pale one to add it."
     return f'<div class="keys" role="group" aria-label="methods">{keys}</div><p class="hint">{hint}</p>'
+
+
+def _shown_at_first(comparison: Comparison) -> set[str]:
+    """Name the methods whose curves are there from the start: all, or of many the references and the best."""
+    if len(comparison.methods) <= _MANY:
+        return set(comparison.methods)
+    entries = [e for e in comparison.entries if e.budget == comparison.budgets[-1] and e.average is not None]
+    best = sorted(entries, key=lambda e: -e.average.mean if e.average is not None else 0.0)
+    wanted = [FROM_SCRATCH, WARM_START, *(entry.method for entry in best)]
+    return set([method for method in dict.fromkeys(wanted) if method in comparison.methods][:_SHOWN])
 
 
 def _reach(comparison: Comparison) -> str:
@@ -179,23 +211,45 @@ def _reach(comparison: Comparison) -> str:
 
 def _results(comparison: Comparison, looked: Mapping[str, Look]) -> str:
     columns = lay_out(comparison, complete=True)
-    head = "".join(f'<th scope="col">{_safe(name).replace(chr(10), "<br>")}</th>' for name in columns.header)
+    lines = [
+        (looked[e.method].label, line) for e, line in zip(comparison.entries, columns.lines, strict=True)
+    ]
+    lines += [(line[0], line) for line in columns.baselines]
+    note = (
+        f"{capital(score_unit(comparison.score))}, differences in points, ± half the 95 % interval; * excludes zero. "
+        "P better: share of the seeds on which it is above from scratch."
+    )
+    return f'<p class="hint">{note}</p>{_table(columns.header, lines)}'
+
+
+def _sequence(comparison: Comparison) -> str:
+    columns = lay_out_sequence(comparison)
+    if not columns.lines:
+        return ""
+    note = (
+        "Backward transfer: what later tasks did to the accuracy on earlier ones. Forgetting: how far these fell below "
+        "their best. Next task: accuracy on a task before it is trained on. Intransigence: how far new tasks stay "
+        "behind from scratch. Accuracies in percent, all else in points, ± half the 95 % interval; * excludes zero."
+    )
+    lines = [(line[0], line) for line in columns.lines]
+    return f'<p class="hint">{note}</p>{_table(columns.header, lines)}'
+
+
+def _table(header: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Write lines as a table; a name that is that of the line before is left out."""
+    head = "".join(f'<th scope="col">{_safe(name).replace(chr(10), "<br>")}</th>' for name in header)
     body, previous = [], ""
-    for entry, line in zip(comparison.entries, columns.lines, strict=True):
-        first = entry.method != previous
-        previous = entry.method
-        name = f"{_safe(looked[entry.method].label)}" if first else ""
+    for label, line in lines:
+        first = label != previous
+        previous = label
+        name = _safe(label) if first else ""
         cells = "".join(
             f'<td class="clear">{_safe(cell)}</td>' if cell.endswith("*") else f"<td>{_safe(cell)}</td>"
             for cell in line[1:]
         )
         body.append(f'<tr{" class=first" if first else ""}><th scope="row">{name}</th>{cells}</tr>')
     table = f"<table class=results><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-    note = (
-        "Accuracies in percent, differences in points, ± half the 95 % interval; * excludes zero. P better: share of "
-        "the seeds on which it is above from scratch."
-    )
-    return f'<p class="hint">{note}</p><div class="scroller" tabindex="0">{table}</div>'
+    return f'<div class="scroller" tabindex="0">{table}</div>'
 
 
 def _notes(comparison: Comparison, *, warnings: bool) -> str:
@@ -251,6 +305,15 @@ def _value(value: object) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(_value(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rounded(value: Any) -> Any:
+    """Keep the digits that a figure can show; what a trace is known by stays as it is."""
+    if isinstance(value, dict):
+        return {name: item if name == "meta" else _rounded(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _safe(text: object) -> str:

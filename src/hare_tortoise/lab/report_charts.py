@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from typing import Any
 
 from hare_tortoise.lab.comparison import FULL, Comparison, Entry
 from hare_tortoise.lab.recipe import FROM_SCRATCH
-from hare_tortoise.lab.report_looks import Look
+from hare_tortoise.lab.report_looks import BASELINE, Look
 from hare_tortoise.lab.statistics import Estimate
-from hare_tortoise.lab.wording import duration, percent, points, share, starts_anew
+from hare_tortoise.lab.wording import capital, duration, percent, points, share, starts_anew
 
 Trace = dict[str, Any]
 Looks = Mapping[str, Look]
@@ -29,6 +30,7 @@ class Chart:
         layout: as plotly.js takes it, without what all figures share.
         height: in pixels.
         wide: whether it takes the whole width of the page.
+        crowded: whether all methods lie over each other in it, so that of many only some are shown at first.
     """
 
     title: str
@@ -37,6 +39,7 @@ class Chart:
     layout: dict[str, Any]
     height: int = 380
     wide: bool = False
+    crowded: bool = False
 
 
 def pictures(comparison: Comparison, looks: Looks) -> list[Chart]:
@@ -51,10 +54,11 @@ def pictures(comparison: Comparison, looks: Looks) -> list[Chart]:
         return []
     if len(comparison.budgets) > 1 or max(costs) > 1.02 * min(costs):
         return [_againstcost_of(comparison, looks)]
-    final = _side_by_side(comparison, looks, "Final accuracy", average=False)
+    final = _side_by_side(comparison, looks, f"Final {comparison.score}", average=False)
     if len(comparison.chunks) < 2:
         return [final]
-    return [_side_by_side(comparison, looks, "Accuracy, average over the stream", average=True), final]
+    title = f"{capital(comparison.score)}, average over the stream"
+    return [_side_by_side(comparison, looks, title, average=True), final]
 
 
 def cost_of(comparison: Comparison, entry: Entry) -> float | None:
@@ -132,7 +136,7 @@ def _againstcost_of(comparison: Comparison, looks: Looks) -> Chart:
             }
         )
     return Chart(
-        "Accuracy against cost",
+        f"{capital(comparison.score)} against cost",
         _reading(comparison, several),
         traces,
         _cost_layout(comparison),
@@ -178,7 +182,7 @@ def _cost_layout(comparison: Comparison) -> dict[str, Any]:
         axis |= {"title": {"text": "samples processed"}}
     layout: dict[str, Any] = {
         "xaxis": axis,
-        "yaxis": {"title": {"text": "final accuracy"}, "tickformat": ".1%"},
+        "yaxis": {"title": {"text": f"final {comparison.score}"}, "tickformat": ".1%"},
     }
     if relative and comparison.reference is not None and comparison.reference.final is not None:
         level = comparison.reference.final.mean
@@ -188,14 +192,19 @@ def _cost_layout(comparison: Comparison) -> dict[str, Any]:
             _note(level, "bottom", f"from scratch {100 * level:.1f} %"),
             _note(level - comparison.margin, "top", f"− {margin} point{'' if margin == '1' else 's'}"),
         ]
+    if (best := comparison.best_baseline(average=False)) is not None:
+        layout.setdefault("shapes", []).append(_line("y", best.final.mean, "dash", BASELINE))
+        layout.setdefault("annotations", []).append(
+            _note(best.final.mean, "bottom", html.escape(best.label, quote=False))
+        )
     return layout
 
 
-def _line(axis: str, value: float, dash: str) -> dict[str, Any]:
+def _line(axis: str, value: float, dash: str, colour: str = "#1f2430") -> dict[str, Any]:
     across = {"xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value}
     along = {"yref": "paper", "y0": 0, "y1": 1, "x0": value, "x1": value}
-    line = {"color": "#1f2430", "width": 1, "dash": dash}
-    return {"type": "line", "layer": "below", "line": line, **(across if axis == "y" else along)}
+    line = {"color": colour, "width": 1, "dash": dash}
+    return {"type": "line", "layer": "between", "line": line, **(across if axis == "y" else along)}
 
 
 def _note(level: float, side: str, text: str) -> dict[str, Any]:
@@ -239,10 +248,15 @@ def _side_by_side(comparison: Comparison, looks: Looks, title: str, *, average: 
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "automargin": True},
         "shapes": [] if level is None else [_line("x", level.mean, "solid")],
     }
+    best = comparison.best_baseline(average=average)
+    if best is not None:
+        value = best.average.mean if average else best.final.mean
+        layout["shapes"].append(_line("x", value, "dash", BASELINE))
     bars = "of the paired difference to from scratch (line)" if level is not None else "of the mean"
     hollow = " Hollow marks: controls, from scratch with something added." if level is not None else ""
     equal = "All methods process the same number of samples. " if len(entries) > 1 else ""
-    caption = f"{equal}Bars are 95 % intervals {bars}.{hollow}"
+    dashed = "" if best is None else f" Dashed line: {best.label}."
+    caption = f"{equal}Bars are 95 % intervals {bars}.{hollow}{dashed}"
     return Chart(title, caption, traces, layout, height=110 + 34 * len(ordered))
 
 

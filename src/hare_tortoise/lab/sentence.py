@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hare_tortoise.lab.comparison import FULL, Baseline, Comparison, Difference, Entry, Headline
 from hare_tortoise.lab.recipe import FROM_SCRATCH, WARM_START
 from hare_tortoise.lab.statistics import FEWEST, Estimate
-from hare_tortoise.lab.wording import is_control, labels, listing, points, share, starts_anew
+from hare_tortoise.lab.wording import capital, is_control, labels, listing, points, share, starts_anew
 
 
 def sentence(comparison: Comparison) -> str:
@@ -91,9 +91,7 @@ def notes(comparison: Comparison) -> list[Note]:
 def _of_score(comparison: Comparison) -> list[str]:
     found = []
     if comparison.score.startswith("online"):
-        found.append(
-            "Online: each batch is predicted before the step on it; its share right is what is compared."
-        )
+        found.append(f"{capital(comparison.score)}: each batch is predicted before the step on it.")
     if comparison.score.endswith("R²"):
         found.append(
             "R² is the share of the variance explained; below 0 the mean of the data would do better."
@@ -178,9 +176,7 @@ def _against_baseline(comparison: Comparison) -> list[str]:
     if level:
         parts.append(f"{listing(level)} {'are' if len(level) > 1 else 'is'} not told apart from it")
     if below:
-        parts.append(
-            f"{listing(below)} lie{_s(below)} below and {'is' if len(below) == 1 else 'are'} no gain"
-        )
+        parts.append(f"{listing(below)} lie{_s(below)} below it and count{_s(below)} as no gain")
     told = ", ".join(parts) or "too few seeds finished"
     return [f"against {baseline.label}, which learns nothing, {told}"]
 
@@ -209,8 +205,9 @@ def _order(comparison: Comparison) -> list[str]:
         clauses.append(f"{listing(above)} lie{_s(above)} above from scratch")
     if below := group(-1)[::-1]:
         clauses.append(f"{listing(below)} lie{_s(below)} below {'it' if above else 'from scratch'}")
+    it = "it" if clauses else "from scratch"
     if level := group(0):
-        clauses.append(f"{listing(level)} {'are' if len(level) > 1 else 'is'} not told apart from it")
+        clauses.append(f"{listing(level)} {'are' if len(level) > 1 else 'is'} not told apart from {it}")
     if few := [names[method] for method, gain in gains if gain is None]:
         clauses.append(f"of {listing(few)} too few seeds finished")
     nobody = "no method is credited with a gain" if gains else "only from scratch was run"

@@ -1,0 +1,153 @@
+"""Matrices of accuracies, task by time, as one small static SVG: heat maps side by side on one scale of colours."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hare_tortoise.lab.sequence import Matrix
+
+# from viridis: as light rises so does the accuracy, also in grey and for colour-blind readers
+COLOURS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
+_ACROSS, _SIDE, _GAP, _LEFT, _TOP = 3, 232, 34, 52, 46
+_FONT = "font-family=\"'Segoe UI','Helvetica Neue',Roboto,'Liberation Sans',Arial,sans-serif\""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One heat map.
+
+    Args:
+        title: what stands above it.
+        values: ``[task][time]``; None where nothing was measured: left white.
+    """
+
+    title: str
+    values: Matrix
+
+
+def draw_matrices(
+    panels: Sequence[Panel],
+    *,
+    title: str,
+    down: str = "task",
+    across: str = "after chunk",
+    unit: str = "accuracy",
+) -> str:
+    """Draw matrices as heat maps on one scale of colours, three in a row.
+
+    Args:
+        panels: one or more, of one shape.
+        title: of the whole; what scale the figures have belongs here.
+        down: what the lines count, the first at the top.
+        across: what the columns count, from the left.
+        unit: what the values are; they are written in percent.
+
+    Raises:
+        ValueError: There is no panel, no value, or the shapes differ.
+
+    Example:
+        >>> svg = draw_matrices([Panel("warm start", ((0.9, 0.5), (None, 0.8)))], title="mine")
+        >>> svg.count("<rect class")
+        3
+    """
+    shapes = {(len(panel.values), *{len(line) for line in panel.values}) for panel in panels}
+    if len(shapes) != 1 or len(shape := min(shapes)) != 2:
+        raise ValueError(
+            f"panels: got matrices of {sorted(shapes)} lines and columns, expected one shape for all"
+        )
+    found = [value for panel in panels for line in panel.values for value in line if value is not None]
+    if not found:
+        raise ValueError("panels: got no value, expected one at least")
+    low, high = min(found), max(found)
+    rows, columns = -(-len(panels) // _ACROSS), min(len(panels), _ACROSS)
+    width = _LEFT + columns * (_SIDE + _GAP) + 78
+    height = _TOP + rows * (_SIDE + _GAP + 20) + 18
+    parts = [_text(_LEFT, 20, title, size=15, colour="#1f2430")]
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, _ACROSS)
+        x, y = _LEFT + column * (_SIDE + _GAP), _TOP + 18 + row * (_SIDE + _GAP + 20)
+        parts += _panel(panel, x, y, low, high)
+        last = number + _ACROSS >= len(panels)
+        parts += _numbers(x, y, *shape, beside=column == 0, below=last)
+    middle = _LEFT + (columns * (_SIDE + _GAP) - _GAP) / 2
+    parts.append(_text(middle, height - 8, across, "middle"))
+    parts.append(
+        f'<text transform="translate(15 {_TOP + 18 + _SIDE / 2:g}) rotate(-90)" text-anchor="middle" '
+        f'fill="#5b6270">{html.escape(down)}</text>'
+    )
+    parts += _bar(width - 78, _TOP + 18, low, high, unit)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'role="img" {_FONT} font-size="13"><title>{html.escape(title)}</title>'
+        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def colour(share: float) -> str:
+    """Give the colour at a place of the scale, 0 … 1.
+
+    Example:
+        >>> colour(0.0), colour(1.0)
+        ('#440154', '#fde725')
+    """
+    place = min(max(share, 0.0), 1.0) * (len(COLOURS) - 1)
+    first = min(int(place), len(COLOURS) - 2)
+    ends = [[int(text[i : i + 2], 16) for i in (1, 3, 5)] for text in COLOURS[first : first + 2]]
+    mixed = [round(a + (place - first) * (b - a)) for a, b in zip(*ends, strict=True)]
+    return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
+def _panel(panel: Panel, x: float, y: float, low: float, high: float) -> list[str]:
+    tall, wide = _SIDE / len(panel.values), _SIDE / len(panel.values[0])
+    parts = [_text(x, y - 7, panel.title, colour="#1f2430")]
+    for task, line in enumerate(panel.values):
+        for time, value in enumerate(line):
+            if value is not None:
+                # a little larger than its place: neighbours leave no white seam between them
+                place = f'x="{x + time * wide:.2f}" y="{y + task * tall:.2f}" width="{wide + 0.3:.2f}" '
+                fill = colour((value - low) / (high - low) if high > low else 0.5)
+                parts.append(f'<rect class="cell" {place}height="{tall + 0.3:.2f}" fill="{fill}"/>')
+    frame = f'<rect x="{x}" y="{y}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="#9aa1ad"/>'
+    return [*parts, frame]
+
+
+def _numbers(x: float, y: float, tasks: int, times: int, *, beside: bool, below: bool) -> list[str]:
+    """Number the lines and columns: the first, the last, and some between."""
+    parts = []
+    if beside:
+        places = [(n, y + (n - 0.5) * _SIDE / tasks + 4) for n in _some(tasks)]
+        parts += [_text(x - 6, place, str(n), "end", size=11) for n, place in places]
+    if below:
+        places = [(n, x + (n - 0.5) * _SIDE / times) for n in _some(times)]
+        parts += [_text(place, y + _SIDE + 15, str(n), "middle", size=11) for n, place in places]
+    return parts
+
+
+def _some(count: int) -> list[int]:
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, count) if count / s <= 8)
+    return sorted({1, *range(step, count + 1, step)} - ({1} if step == 2 else set()))
+
+
+def _bar(x: float, y: float, low: float, high: float, unit: str) -> list[str]:
+    stops = "".join(
+        f'<stop offset="{100 * place / (len(COLOURS) - 1):g}%" stop-color="{shade}"/>'
+        for place, shade in enumerate(reversed(COLOURS))
+    )
+    parts = [
+        f'<defs><linearGradient id="scale" x1="0" y1="0" x2="0" y2="1">{stops}</linearGradient></defs>',
+        f'<rect x="{x}" y="{y}" width="14" height="{_SIDE}" fill="url(#scale)"/>',
+        _text(x, y - 7, unit, size=11),
+    ]
+    for number in range(5):
+        value = high - (high - low) * number / 4
+        parts.append(_text(x + 20, y + _SIDE * number / 4 + 4, f"{100 * value:.0f} %", size=11))
+    return parts
+
+
+def _text(
+    x: float, y: float, text: str, anchor: str = "start", *, size: int = 13, colour: str = "#5b6270"
+) -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"'
+    return f"<text {place}>{html.escape(text, quote=False)}</text>"

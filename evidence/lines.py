@@ -34,7 +34,8 @@ LINES = {
     for line in (
         Line("digits", 2.6, small.digits),
         Line("sweep-digits", 0.7, sweep.digits),
-        Line("pace-digits", 0.3, pace.digits),
+        Line("pace-digits", 0.4, pace.digits),
+        Line("pace-mnist", 1.6, pace.mnist),
         Line("cost-digits", 0.1, cost.digits, cost.picture),
         Line("cost-mnist", 0.9, cost.mnist, cost.picture),
         Line("sweep-mnist", 2.2, sweep.mnist),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 from evidence.common import references
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.streams.scenarios import PAPER_NOISE
@@ -19,6 +22,41 @@ def share(of: float, first: int) -> str:
     return f"horizon(share={of}, steps={first}, warm=True)"
 
 
+def _shares(first: int, horizons: Sequence[float], portions: Sequence[float]) -> tuple[str, ...]:
+    """Horizon and reset interval as shares of the chunk's steps; the horizon warmed up."""
+    grid = itertools.product(horizons, portions)
+    methods = (slow(share(of, first), f"portion(share={every}, steps={first})") for of, every in grid)
+    return tuple(methods)
+
+
+def mnist() -> list[Recipe]:
+    """What is left to tell apart, on 10,000 images of MNIST, five seeds."""
+    first = 8 * 20  # 900 of 1,000 images in batches of 128, 20 epochs
+    return [
+        Recipe(
+            name="pace-mnist",
+            description="10,000 images of MNIST, growing; label noise falls from 0.5 to 0",
+            source="mnist(rows=10000)",
+            scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
+            network="mlp(hidden=(512, 256))",
+            methods=(
+                *references(0.99, 100),
+                "warm-start",
+                "ema(decay=0.99)",
+                *(slow(decay) for decay in (0.97, 0.99, 0.997, 0.999)),
+                *_shares(first, (0.1, 0.2, 0.4), (0.05,)),
+                *_shares(first, (0.2,), (0.02, 0.1)),
+                *(f"{slow(decay)}+ema(decay=0.99)" for decay in (0.997, 0.999)),
+            ),
+            epochs=20,
+            batch_size=128,
+            weight_decay=1e-4,
+            validation=VALIDATION,
+            scale="10,000 of 60,000 training images, 20 epochs",
+        )
+    ]
+
+
 def digits() -> list[Recipe]:
     """All of it on digits, five seeds."""
     first = 100
@@ -32,11 +70,7 @@ def digits() -> list[Recipe]:
         "karras(width=0.1)",
     )
     shares = (0.05, 0.1, 0.2, 0.4, 0.8)
-    intervals = (
-        "portion(share=0.05, steps=100)",
-        "portion(share=0.2, steps=100)",
-        "portion(share=0.5, steps=100)",
-    )
+    intervals = (f"portion(share={of}, steps={first})" for of in (0.2, 0.5))
     grown = "geometric(first=30, factor=2.0, period=1000)"
     quick = (
         *(f"{slow(decay)}+ema(decay=0.99)" for decay in (0.997, 0.999, "warmup(0.997)")),
@@ -53,6 +87,7 @@ def digits() -> list[Recipe]:
         *(slow(share(of, first)) for of in shares),
         *(slow(share(0.2, first), interval) for interval in (*intervals, grown)),
         *quick,
+        *_shares(first, (0.1, 0.2, 0.4, 0.8), (0.02, 0.05, 0.1)),
     )
     return [
         Recipe(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hare_tortoise.lab.building import build_stream
-from hare_tortoise.lab.plan import ChunkPlan, advice, method_at, plan, steps_per_epoch
+from hare_tortoise.lab.building import build, build_stream
+from hare_tortoise.lab.plan import ChunkPlan, advice, method_at, plan, plan_of, steps_per_epoch, values_at
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.recipes import RECIPES, find_recipe
+from hare_tortoise.lab.run import check
+from hare_tortoise.lab.training import Training
+from hare_tortoise.lab.trial import Trial
 from hare_tortoise.streams import Source, TensorExamples
 
 
@@ -144,3 +147,35 @@ def test_epochs_for_each_chunk_must_fit() -> None:
     recipe = find_recipe("demo-growing").replace(epochs=(1, 2))
     with pytest.raises(ValueError, match=r"got \(1, 2\), expected 10 numbers"):
         plan(recipe, 1.0, [10] * 10)
+
+
+def test_from_scratch_has_steps_of_its_own_where_memory_is_limited() -> None:
+    recipe = Recipe(
+        name="limited",
+        scenario="limited(chunks=4, memory=100)",
+        methods=("from-scratch", "warm-start"),
+        epochs=3,
+        batch_size=50,
+        warmup=0.0,
+    )
+    chunks = check(recipe)[1.0]  # of digits, 350 rows come at a time
+    assert [each.samples for each in chunks] == [350, 450, 450, 450]
+    assert [each.samples for each in plan_of(recipe, "warm-start", 1.0, chunks)] == [350, 450, 450, 450]
+    anew = plan_of(recipe, "from-scratch+ema(decay=0.9)", 1.0, chunks)
+    assert [each.samples for each in anew] == [350, 700, 1050, 1400]
+    values = values_at(recipe, 1.0, chunks)
+    assert values["optimizer steps of each chunk"] == "21, 27, 27, 27"
+    assert values["optimizer steps of each chunk, from scratch"] == "21, 42, 63, 84"
+    assert values["training rows of each chunk, from scratch"] == "350, 700, 1,050, 1,400"
+    assert "epochs of each chunk, from scratch" not in values
+    alone = values_at(recipe.replace(methods=("warm-start",)), 1.0, chunks)
+    assert not any("from scratch" in name for name in alone)
+    for method, samples in (("from-scratch", 3 * 3500), ("warm-start", 3 * 1700)):
+        short = recipe.replace(network="mlp(hidden=(4,))")
+        assert Training(build(Trial(short, method, 1.0, 0))).finish()[-1]["samples"] == samples
+
+
+def test_a_long_sequence_is_shortened() -> None:
+    chunks = plan(Recipe(name="long", methods=("warm-start",), epochs=1), 1.0, range(64, 64 * 801, 64))
+    written = values_at(Recipe(name="long", methods=("warm-start",), epochs=1), 1.0, chunks)
+    assert written["optimizer steps of each chunk"] == "1, 2, 3, …, 798, 799, 800"

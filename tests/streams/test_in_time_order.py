@@ -240,10 +240,10 @@ def test_predictors_that_look_at_no_input() -> None:
 
 
 def test_targets_that_never_change_stay_finite() -> None:
-    table = make_table([(0.0, 0.0)] * 8, ["w"] * 8, [3.0] * 8, task="regression")
-    chunk = in_time_order(table, rows=4)[0]
+    table = make_table([(0.0, 0.0)] * 12, ["w"] * 12, [0.003467] * 12, task="regression")
+    chunk = in_time_order(table, rows=6)[0]
     assert chunk.baselines == {"same as last time": 1.0, "mean so far": 1.0}
-    assert contents(chunk.tests["next"])[1].tolist() == [[0.0]] * 4
+    assert contents(chunk.tests["next"])[1].tolist() == [[0.0]] * 6
 
 
 @pytest.mark.parametrize(

@@ -193,8 +193,10 @@ class Encoding:
     @cached_property
     def of_targets(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the numbers to predict, (1,) each; 1 where they have been all alike."""
-        mean, std = _statistics(self.table.train_targets[: self.count])
-        return mean, torch.where(std.isinf(), 1.0, std)
+        # from the first on, so that numbers that are all alike become zeros, not what rounding leaves
+        first = self.table.train_targets[0]
+        mean, std = _statistics(self.table.train_targets[: self.count] - first)
+        return first + mean, torch.where(std.isinf(), 1.0, std)
 
     @cached_property
     def seen(self) -> Tensor:

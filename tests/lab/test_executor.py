@@ -17,6 +17,7 @@ from hare_tortoise.lab.progress import Lines, Tally, Terminal, clock
 from hare_tortoise.lab.training import Moment
 from hare_tortoise.lab.trial import Result, Trial, trials
 from tests.lab.small import METHODS, Heard, small, task_of, timeless
+from tests.streams.pictures import write_pictures
 
 
 def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
@@ -29,6 +30,18 @@ def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
     assert [timeless(r.rows) for r in one if r] == [timeless(r.rows) for r in two if r]
     assert len(heard.results) == len(there) == 6
     assert not heard.crashes
+
+
+def test_processes_read_images_by_processes_of_their_own(tmp_path: Path) -> None:
+    top = write_pictures(tmp_path / "pictures")
+    rows = []
+    for kept, executor in (("False", Processes(1)), ("True", Inline())):
+        source = f"image-folder(path='{top}', size=8, in_memory={kept})"
+        tasks = [task_of(Trial(small(source=source, batch_size=8), "warm-start", 1.0, 0), tmp_path / kept)]
+        [result] = executor.run(tasks, Heard(tasks))
+        assert result is not None
+        rows.append(timeless(result.rows))
+    assert rows[0] == rows[1]
 
 
 def killer(input_shape: tuple[int, ...], outputs: int) -> Any:

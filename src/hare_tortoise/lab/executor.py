@@ -122,7 +122,8 @@ class Processes:
 
     def _start(self, threads: int) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=work, args=(theirs, threads), daemon=True)
+        # no daemon: those may not have the processes that read images; it leaves with its parent by itself
+        process = self._context.Process(target=work, args=(theirs, threads), daemon=False)
         process.start()
         theirs.close()
         return _Worker(process, ours)

@@ -16,10 +16,11 @@ Each evaluation is a row:
 | ``measures`` | of plasticity, of the trained network on test rows that stay the same over the stream |
 | ``tests`` | accuracies of the deployed network on every test set of the chunk, by name |
 | ``hare_tests`` | of the trained network; where there are several test sets and another network is deployed |
-| ``online_accuracy`` | of the deployed network on each batch of the chunk's first epoch, predicted in eval mode before
-the step on it, as augmented; where the recipe's ``judge`` is ``online``; ``seconds`` has the predictions in it |
-| ``hare_online_accuracy`` | of the trained network, likewise |
+| ``online_accuracy`` | of the deployed network on the batches of the chunk's first epoch, each before the step on it |
+| ``hare_online_accuracy`` | of the trained network, likewise; both where the recipe's ``judge`` is ``online`` |
 | ``baselines`` | accuracies on the test set of predictors that learn nothing, by name; where the chunk has any |
+
+What is predicted online is the batch as it is trained on, augmented or not, in eval mode; ``seconds`` has it in them.
 
 Outputs that do not count in a chunk (``Chunk.outputs``, ``Chunk.active``) are masked: they have no part in the loss
 and are never an answer. Where numbers are predicted the loss is the mean squared error, and every ``…accuracy`` is

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
+from hare_tortoise.lab.archive import read
 from hare_tortoise.lab.comparison import Comparison, Entry, compare
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.statistics import Estimate
-from hare_tortoise.lab.trial import Result
+from hare_tortoise.lab.trial import Result, Trial
 from tests.lab.synthetic_results import (
     growing_recipe,
     growing_results,
+    judged_online,
+    of_numbers,
     result,
     row,
     warm_recipe,
     warm_results,
+    with_baselines,
 )
 
 SCRATCH = [0.90, 0.91, 0.92]
@@ -253,3 +258,91 @@ def test_bad_input_is_named(case: tuple[str, list[Result], float, str]) -> None:
     _, results, margin, message = case
     with pytest.raises(ValueError, match=message):
         compare(small(), results, margin=margin)
+
+
+def test_judged_online_the_online_accuracy_counts_everywhere() -> None:
+    recipe = growing_recipe(judge="online")
+    test, online = (
+        compare(recipe.replace(judge=judge), judged_online(growing_results(recipe), less=0.2))
+        for judge in ("test", "online")
+    )
+    assert (test.score, online.score) == ("accuracy", "online accuracy")
+    for ours, theirs in zip(online.entries, test.entries, strict=True):
+        assert mean(ours.final) == pytest.approx(mean(theirs.final) - 0.2)
+        assert mean(ours.average) == pytest.approx(mean(theirs.average) - 0.2)
+        assert mean(ours.hare) == pytest.approx(mean(ours.final) - 0.05)
+        assert ours.train == theirs.train
+        assert [d.final.mean for d in ours.differences] == pytest.approx(
+            [d.final.mean for d in theirs.differences]
+        )
+
+
+def test_judged_online_needs_online_accuracies() -> None:
+    with pytest.raises(ValueError, match="lacks the accuracy that demo-growing is judged by"):
+        compare(growing_recipe(judge="online"), growing_results(growing_recipe()))
+
+
+def test_of_numbers_it_is_r_squared() -> None:
+    recipe = growing_recipe(judge="online")
+    results = of_numbers(judged_online(growing_results(recipe)))
+    assert compare(recipe, results).score == "online R²"
+    assert compare(recipe.replace(judge="test"), results).score == "R²"
+
+
+def test_baselines_are_predictors_beside_the_methods() -> None:
+    recipe = small(seeds=4)
+    results = [r for m, f in (("from-scratch", SCRATCH), ("warm-start", WARM)) for r in trials(recipe, m, f)]
+    by_seed = (0.90, 0.93, 0.86)
+    given = [with_baselines([r], {"same as last time": by_seed[r.seed]})[0] for r in results]
+    comparison = compare(recipe, given)
+    [baseline] = comparison.baselines
+    assert (baseline.name, baseline.final.mean, baseline.final.count) == (
+        "same as last time",
+        pytest.approx(0.89667, abs=1e-5),
+        3,
+    )
+    difference = entry(comparison, "warm-start").to("same as last time")
+    assert difference is not None
+    oracle = stats.ttest_rel(WARM, by_seed).confidence_interval(0.95)
+    assert (difference.final.low, difference.final.high) == pytest.approx((oracle.low, oracle.high))
+    assert Comparison.from_json(json.loads(json.dumps(comparison.to_json()))) == comparison
+
+
+def test_the_best_baseline_may_differ_over_the_stream_and_at_its_end() -> None:
+    recipe = small(methods=("from-scratch",))
+    results = [
+        dataclasses.replace(
+            r,
+            rows=tuple(
+                {**line, "baselines": known}
+                for line, known in zip(r.rows, ({"a": 0.9, "b": 0.1}, {"a": 0.5, "b": 0.6}), strict=True)
+            ),
+        )
+        for r in trials(recipe, "from-scratch", SCRATCH)
+    ]
+    comparison = compare(recipe, results)
+    found = [comparison.best_baseline(average=average) for average in (True, False)]
+    assert [each.name for each in found if each is not None] == ["a", "b"]
+
+
+def test_a_baseline_that_is_missing_on_a_chunk_is_none() -> None:
+    recipe = small(methods=("from-scratch",))
+    results = [
+        dataclasses.replace(r, rows=(r.rows[0], {**r.rows[1], "baselines": {"a": 0.5}}))
+        for r in trials(recipe, "from-scratch", SCRATCH)
+    ]
+    assert compare(recipe, results).baselines == ()
+
+
+def test_the_stored_comparison_of_every_method_is_what_is_compared_today() -> None:
+    folder = Path(__file__).parents[2] / "docs" / "results" / "every-method"
+    command, runs = read(folder / "metrics.json")
+    stored = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    for content, expected in zip(command["recipes"], stored, strict=True):
+        recipe = Recipe.from_json(content)
+        runs_of = [(t, t["run"]) for t in command["trials"] if t["recipe"] == recipe.name]
+        found = [runs.result(Trial(recipe, t["method"], t["budget"], t["seed"]), run) for t, run in runs_of]
+        comparison = compare(
+            recipe, [result for result in found if result is not None], margin=command["margin"]
+        )
+        assert json.loads(json.dumps(comparison.to_json())) == expected

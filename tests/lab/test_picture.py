@@ -12,7 +12,16 @@ import pytest
 from hare_tortoise.lab.comparison import Comparison, compare
 from hare_tortoise.lab.picture import picture
 from hare_tortoise.lab.report_looks import looks
-from tests.lab.synthetic_results import growing_recipe, growing_results, warm_recipe, warm_results
+from tests.lab.synthetic_results import (
+    growing_recipe,
+    growing_results,
+    judged_online,
+    of_numbers,
+    result,
+    warm_recipe,
+    warm_results,
+    with_baselines,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -94,3 +103,34 @@ def test_nothing_finished_is_an_error() -> None:
     failed = [dataclasses.replace(r, failure="diverged", rows=()) for r in growing_results(recipe)]
     with pytest.raises(ValueError, match="demo-growing has no finished trial"):
         picture(compare(recipe, failed))
+
+
+def test_scale_and_what_is_judged_are_in_the_picture(warm: Comparison) -> None:
+    texts = [element.text for element in ElementTree.fromstring(picture(warm)).iter(f"{SVG}text")]
+    assert {"scaled down (desk)", "final test accuracy"} <= set(texts)
+    recipe = warm_recipe(scale="paper", judge="online")
+    online = compare(recipe, of_numbers(judged_online(warm_results(recipe))))
+    assert "scaled" not in picture(online)
+    assert "final online R²" in picture(online)
+
+
+def test_doing_nothing_is_a_line_within_the_picture() -> None:
+    recipe = warm_recipe()
+    comparison = compare(recipe, with_baselines(warm_results(recipe), {"same as last time": 0.4}))
+    root = ElementTree.fromstring(picture(comparison))
+    [text] = [e for e in root.iter(f"{SVG}text") if e.text == "same as last time (no network)"]
+    assert 22 < float(text.get("y", "nan")) < 384
+
+
+def test_numbers_may_be_predicted_far_worse_than_by_their_mean() -> None:
+    recipe = growing_recipe(methods=("from-scratch", "warm-start"), seeds=3)
+    results = [
+        result(recipe, method, 1.0, seed, [0.5, 0.5 if method == "from-scratch" else -70.0 - seed])
+        for method in recipe.methods
+        for seed in range(3)
+    ]
+    texts = [
+        e.text
+        for e in ElementTree.fromstring(picture(compare(recipe, of_numbers(results)))).iter(f"{SVG}text")
+    ]
+    assert "-6000 %" in texts

@@ -14,7 +14,16 @@ import pytest
 
 from hare_tortoise.lab.comparison import compare
 from hare_tortoise.lab.report import write_report
-from tests.lab.synthetic_results import growing_recipe, growing_results, warm_recipe, warm_results
+from tests.lab.synthetic_results import (
+    growing_recipe,
+    growing_results,
+    result,
+    task_recipe,
+    task_results,
+    warm_recipe,
+    warm_results,
+    with_baselines,
+)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -81,8 +90,9 @@ def page(browser: Any, report: Path) -> Any:
 
 def test_every_figure_is_drawn_and_the_console_is_silent(page: Any) -> None:
     charts = page.execute_script("return [...document.querySelectorAll('.chart')].map((c) => c.id)")
-    assert len(charts) == 1 + 2 + 2 + 2 + 1
+    assert len(charts) == 1 + 2 + 2 + 3 + 1
     for chart in charts:
+        # a line of each method; in the gap to from scratch of those that continue, with its band
         assert page.execute_script(VISIBLE, chart) >= 9, chart
     assert page.get_log("browser") == []
 
@@ -170,3 +180,86 @@ def test_it_prints_whole(page: Any) -> None:
     # what is folded on the screen is open on paper
     assert page.execute_script("return [...document.querySelectorAll('details')].every((d) => d.open)")
     assert page.get_log("browser") == []
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tasks") / "report.html"
+    recipes = [task_recipe(), growing_recipe(methods=(*MANY, "head-reset"))]
+    single = [
+        result(recipes[1], method, 1.0, seed, [0.5 + 0.01 * place] * 3)
+        for place, method in enumerate(recipes[1].methods)
+        for seed in range(3)
+    ]
+    results = [task_results(recipes[0]), with_baselines(single, {"same as last time": 0.55})]
+    comparisons = [compare(recipe, found) for recipe, found in zip(recipes, results, strict=True)]
+    write_report(
+        comparisons, recipes, [*results[0], *results[1]], path, command="x", versions={"torch": "2.13"}
+    )
+    return path
+
+
+MANY = ("from-scratch", "warm-start", *(f"l2-init(strength=0.{n})" for n in range(10, 22)))
+SHOWN = "return document.getElementById(arguments[0]).data.filter((t) => t.visible).map((t) => t.meta.{})"
+
+
+def chart_of(browser: Any, title: str) -> str:
+    [found] = [
+        figure.find_element("css selector", ".chart").get_attribute("id")
+        for figure in browser.find_elements("css selector", "figure")
+        if figure.find_element("css selector", "h3").text == title
+    ]
+    return str(found)
+
+
+def test_a_network_can_be_chosen_for_the_matrix(browser: Any, tasks: Path) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    show(browser, tasks, 1200)
+    chart = chart_of(browser, "Accuracy on every task over the stream")
+    assert browser.execute_script(SHOWN.format("choice"), chart) == ["from scratch"]
+    drawn = "return document.getElementById(arguments[0]).querySelectorAll('.heatmaplayer image').length"
+    assert browser.execute_script(drawn, chart) == 1
+    Select(browser.find_element("css selector", "select")).select_by_visible_text("EMA: hare")
+    assert browser.execute_script(SHOWN.format("choice"), chart) == ["EMA: hare"]
+    # hiding a method leaves what was chosen
+    browser.find_element("css selector", "button[data-method='ema(decay=0.99)']").click()
+    assert browser.execute_script(SHOWN.format("choice"), chart) == ["EMA: hare"]
+    assert "ema(decay=0.99)" not in browser.execute_script(
+        SHOWN.format("method"), chart_of(browser, "All tasks seen so far")
+    )
+    assert browser.get_log("browser") == []
+
+
+def test_pale_methods_are_in_no_curve_until_clicked(browser: Any, tasks: Path) -> None:
+    from selenium.webdriver import ActionChains
+
+    show(browser, tasks, 1200)
+    section = "section[data-comparison='1']"
+    charts = browser.find_elements("css selector", f"{section} .chart")
+    first, curves = charts[0].get_attribute("id"), charts[2].get_attribute("id")
+    method = "l2-init(strength=0.1)"
+    assert len(browser.execute_script(SHOWN.format("method"), first)) == len(MANY) + 1
+    assert method not in browser.execute_script(SHOWN.format("method"), curves)
+    assert None in browser.execute_script(
+        SHOWN.format("method"), curves
+    )  # what learns nothing is always there
+    key = browser.find_element("css selector", f"{section} button[data-method='{method}']")
+    pressed = []
+    for _ in range(3):
+        key.click()
+        ActionChains(browser).pause(1).perform()
+        pressed.append(key.get_attribute("aria-pressed"))
+        shown = method in browser.execute_script(SHOWN.format("method"), curves)
+        assert shown == (pressed[-1] == "true")
+    assert pressed == ["true", "false", "true"]
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_pages_with_tasks_never_scroll_sideways(browser: Any, tasks: Path, width: int) -> None:
+    show(browser, tasks, width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    drawn = """return [...document.querySelectorAll('.chart .main-svg, select')]
+        .map((e) => e.getBoundingClientRect().right)"""
+    assert max(browser.execute_script(drawn)) <= width
+    assert browser.get_log("browser") == []

@@ -13,9 +13,12 @@ from hare_tortoise.lab.trial import Result
 from tests.lab.synthetic_results import (
     growing_recipe,
     growing_results,
+    judged_online,
+    of_numbers,
     result,
     warm_recipe,
     warm_results,
+    with_baselines,
 )
 
 WOBBLE = (-0.001, 0.0, 0.001, -0.0005, 0.0005)
@@ -149,4 +152,81 @@ def test_missing_seeds_are_noted() -> None:
     assert any(
         "Hare & Tortoise at budget 100 %: 1 of 5 seeds were not run" in note.text
         for note in notes(comparison)
+    )
+
+
+def beside(points: Mapping[str, float], baseline: float) -> Comparison:
+    """As `known`, beside a predictor that learns nothing, so many points from from scratch."""
+    recipe = growing_recipe(name="mine", methods=tuple(points))
+    results = [
+        result(
+            recipe,
+            method,
+            1.0,
+            seed,
+            [0.8 + distance / 100 + (WOBBLE[(seed + place) % 5] if place else 0.0)] * 2,
+        )
+        for place, (method, distance) in enumerate(points.items())
+        for seed in range(5)
+    ]
+    return compare(recipe, with_baselines(results, {"same as last time": 0.8 + baseline / 100, "guess": 0.1}))
+
+
+def test_a_method_below_a_predictor_that_learns_nothing_is_credited_with_nothing() -> None:
+    # the fault: 3 points above from scratch would pass for a gain where doing nothing gives 5
+    text = sentence(beside({"from-scratch": 0, "from-scratch+ema": 1, "head-reset": 3, "warm-start": -1}, 5))
+    assert "above from scratch" not in text
+    assert "control" not in text
+    assert "head reset (−2.0 ± 0.1), from scratch + EMA (−4.0 ± 0.1), from scratch (−5.0 ± 0.0)" in text
+    assert "against same as last time (no network), which learns nothing, " in text
+    assert "lie below it and count as no gain" in text
+
+
+def test_methods_above_a_predictor_that_learns_nothing_keep_their_credit() -> None:
+    text = sentence(beside({"from-scratch": 0, "from-scratch+ema": 1, "head-reset": 3, "l2-init": 0.5}, 0.5))
+    assert (
+        "head reset (+3.0 ± 0.1), from scratch + EMA (+1.0 ± 0.1) and L2 Init (+0.5 ± 0.1) lie above from"
+        in text
+    )
+    assert "head reset (+2.5 ± 0.1) and from scratch + EMA (+0.5 ± 0.1) lie above" in text
+    assert "L2 Init (0.0 ± 0.1) is not told apart from it" in text
+    assert "from scratch (−0.5 ± 0.0) lies below it and counts as no gain" in text
+    assert "so only head reset gains more than any control" in text
+
+
+def test_reaching_from_scratch_counts_only_above_doing_nothing() -> None:
+    recipe = warm_recipe()
+    results = warm_results(recipe)
+    assert "is reached (within 1 point) at 10 %" in sentence(
+        compare(recipe, with_baselines(results, {"last": 0.5}))
+    )
+    text = sentence(compare(recipe, with_baselines(results, {"last": 0.999})))
+    assert "is reached" not in text or "of its cost by" not in text
+    assert "against last (no network), which learns nothing" in text
+
+
+def test_online_and_numbers_are_said() -> None:
+    recipe = growing_recipe(judge="online")
+    comparison = compare(recipe, of_numbers(judged_online(growing_results(recipe))))
+    assert "in online R² on average over the stream, in points" in sentence(comparison)
+    texts = " ".join(map(str, notes(comparison)))
+    assert "Online R²: each batch is predicted before the step on it." in texts
+    assert "R² is the share of the variance explained" in texts
+    plain = " ".join(map(str, notes(compare(growing_recipe(), growing_results(recipe)))))
+    assert not any(word in plain for word in ("R²", "nline", "learn nothing", "all data"))
+
+
+def test_limited_access_is_noted_where_the_samples_tell_of_it() -> None:
+    recipe = growing_recipe(methods=("from-scratch", "from-scratch+ema", "warm-start"))
+    results = [
+        result(recipe, method, 1.0, seed, [0.5, 0.6], samples=500 if method == "warm-start" else 1000)
+        for method in recipe.methods
+        for seed in range(5)
+    ]
+    assert any("given all data that came" in str(note) for note in notes(compare(recipe, results)))
+
+
+def test_nothing_but_what_is_level_is_level_with_from_scratch() -> None:
+    assert "head reset (0.0 ± 0.1) is not told apart from from scratch" in sentence(
+        known({"from-scratch": 0, "head-reset": 0})
     )

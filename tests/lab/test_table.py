@@ -10,8 +10,18 @@ import pytest
 from rich.console import Console
 
 from hare_tortoise.lab.comparison import Comparison, compare
-from hare_tortoise.lab.table import lay_out, markdown, table
-from tests.lab.synthetic_results import growing_recipe, growing_results, warm_recipe, warm_results
+from hare_tortoise.lab.table import lay_out, lay_out_sequence, markdown, table
+from tests.lab.synthetic_results import (
+    growing_recipe,
+    growing_results,
+    judged_online,
+    of_numbers,
+    task_recipe,
+    task_results,
+    warm_recipe,
+    warm_results,
+    with_baselines,
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +121,57 @@ def test_costs_are_samples_where_from_scratch_was_not_run() -> None:
     columns = lay_out(compare(recipe, growing_results(recipe)))
     assert columns.lines[0][columns.header.index("cost")] == "385,000"
     assert "vs from\nscratch" not in columns.header
+
+
+def test_scale_is_on_every_table(growing: Comparison) -> None:
+    assert "demo-growing, scaled down (desk)" in printed(growing)
+    assert markdown(growing).startswith("| method, scaled down (desk) | cost |")
+    for scale in ("paper", "own"):
+        recipe = growing_recipe(scale=scale)
+        comparison = compare(recipe, growing_results(recipe))
+        assert "scaled" not in printed(comparison) + markdown(comparison)
+
+
+def test_a_line_for_each_predictor_that_learns_nothing() -> None:
+    recipe = growing_recipe()
+    results = with_baselines(growing_results(recipe), {"same as last time": 0.86, "most frequent": 0.5})
+    comparison = compare(recipe, results)
+    columns = lay_out(comparison)
+    assert len(columns.lines) == 9
+    assert [line[0] for line in columns.baselines] == [
+        "same as last time (no network)",
+        "most frequent (no network)",
+    ]
+    cells = dict(zip(columns.header, columns.baselines[0], strict=True))
+    assert (cells["final"], cells["average"], cells["cost"]) == ("86.0 ± 0.0", "86.0 ± 0.0", "–")
+    last = markdown(comparison).splitlines()[-1]
+    assert last.startswith("| most frequent (no network) | – | – | 50.0 ± 0.0 | – |")
+    text = printed(comparison)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert "same as last time" in text
+    assert "86.0±0.0" in text
+
+
+def test_what_is_judged_stands_under_the_table() -> None:
+    recipe = growing_recipe(judge="online")
+    results = judged_online(growing_results(recipe))
+    assert "online accuracy in %" in printed(compare(recipe, results))
+    numbers = compare(recipe.replace(judge="test"), of_numbers(results))
+    assert "R² (share of variance explained) in %" in " ".join(printed(numbers).split())
+
+
+def test_sequences_of_tasks_have_a_table_of_their_own() -> None:
+    recipe = task_recipe()
+    comparison = compare(recipe, task_results(recipe))
+    columns = lay_out_sequence(comparison)
+    ema = dict(zip(columns.header, columns.lines[2], strict=True))
+    assert ema["backward transfer"] == "−6.0 ± 0.0"
+    assert ema["forgetting\nvs warm start"] == "−6.0 ± 0.0*"
+    assert ema["average accuracy"] == "86.4 ± 3.5"
+    first, second = markdown(comparison).split("\n\n")
+    assert "forgetting" not in first
+    assert second.startswith(
+        "| method, scaled down (desk) | average accuracy | average accuracy vs warm start |"
+    )
+    assert r"| −6.0 ± 0.0\* |" in second
+    assert lay_out_sequence(compare(growing_recipe(), growing_results(growing_recipe()))).lines == ()

@@ -29,6 +29,20 @@ SURFACE = {
         "--margin",
         "--quiet",
     },
+    "sweep": {
+        "--over",
+        "--method",
+        "--search",
+        "--trials",
+        "--choose",
+        "--seeds",
+        "--budgets",
+        "--set",
+        "--out",
+        "--data-root",
+        "--workers",
+        "--quiet",
+    },
     "report": {"--margin", "--archive"},
     "methods": set(),
     "measures": set(),
@@ -36,8 +50,9 @@ SURFACE = {
     "recipes": set(),
 }
 USAGE = {
-    "": "hare-tortoise [-h] [--version] {compare,report,methods,measures,streams,recipes}",
+    "": "hare-tortoise [-h] [--version] {compare,sweep,report,methods,measures,streams,recipes}",
     "compare": "hare-tortoise compare [-h] [COMPARE OPTIONS] [RECIPE ...]",
+    "sweep": "hare-tortoise sweep [-h] [SWEEP OPTIONS] RECIPE",
     "report": "hare-tortoise report [-h] DIR|FILE [--margin SHARE] [--archive FILE]",
 }
 
@@ -56,7 +71,7 @@ def test_options_of_each_command(command: str, capsys: pytest.CaptureFixture[str
         assert f"usage: {USAGE[command]}" in shown
 
 
-@pytest.mark.parametrize("command", ["", "compare", "report"])
+@pytest.mark.parametrize("command", ["", "compare", "sweep", "report"])
 def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     _, heading, examples = capsys.readouterr().out.partition("\nExamples:\n")

@@ -15,9 +15,7 @@ from tests.lab.small import METHODS, run_of, small, task_of, timeless
 DRAWS = "tests.lab.small:with_dropout"
 
 
-@pytest.mark.parametrize(
-    "method", [*METHODS, "upgd", "redo+hare-tortoise(decay=warmup(0.9), reset_every=7)"]
-)
+@pytest.mark.parametrize("method", [*METHODS, "upgd", "redo+hare-tortoise(decay=warmup(0.9), reset_every=7)"])
 def test_paused_after_each_chunk_it_ends_bit_for_bit_as_if_it_had_not_been(
     method: str, tmp_path: Path
 ) -> None:

@@ -15,8 +15,9 @@ from hare_tortoise.cli.methods import Methods
 from hare_tortoise.cli.recipes import Recipes
 from hare_tortoise.cli.report import Report
 from hare_tortoise.cli.streams import Streams
+from hare_tortoise.cli.sweep import Sweep
 
-Command = Compare | Report | Methods | Measures | Streams | Recipes
+Command = Compare | Sweep | Report | Methods | Measures | Streams | Recipes
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Arguments:
   hare-tortoise compare demo-growing                  a recipe as it is
   hare-tortoise compare --source mine.npz --seeds 3   the same question on your data
   hare-tortoise report runs                           the report again, from finished runs
+  hare-tortoise sweep --help                          find the settings of a method
   hare-tortoise methods                               what can be compared; also: measures, streams, recipes
   hare-tortoise compare --help                        all that a comparison can be told"""
 
@@ -37,6 +39,7 @@ class Arguments:
 
 COMMANDS: dict[str, type[Command]] = {
     "compare": Compare,
+    "sweep": Sweep,
     "report": Report,
     "methods": Methods,
     "measures": Measures,

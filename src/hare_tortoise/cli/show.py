@@ -10,7 +10,10 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hare_tortoise.lab.outcome import Outcome
+    from hare_tortoise.lab.sweep_page import Sweep
 
 
 def show(outcome: Outcome) -> int:
@@ -35,6 +38,36 @@ def show(outcome: Outcome) -> int:
     if outcome.report is not None:
         print(outcome.report)
     return 1 if outcome.failures else 0
+
+
+def show_sweep(sweep: Sweep, path: Path, most: int = 12) -> int:
+    """Print the ranking of a sweep, what is chosen, the rule of thumb, what failed, and last the path of its page."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hare_tortoise.lab.sweep_page import ranked_lines, said
+
+    console = Console()
+    for budget in sweep.recipe.budgets:
+        header, lines = ranked_lines(sweep, budget)
+        laid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        for name in header:
+            laid.add_column(name, vertical="bottom")
+        for line in lines[:most]:
+            laid.add_row(*(cell.replace(" ± ", "±").replace("complete", "") for cell in line))
+        console.print(laid)
+        if len(lines) > most:
+            print(f"… and {len(lines) - most} more in {path.name}")
+        console.print()
+        console.print(said(sweep, budget), highlight=False, markup=False)
+    if sweep.rule is not None:
+        console.print(f"rule of thumb, from this grid alone: {sweep.rule}", highlight=False, markup=False)
+    for note in sweep.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, style="yellow")
+    for failure in sweep.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    print(path)
+    return 1 if sweep.failures else 0
 
 
 def listing(title: str, rows: Iterable[tuple[str, str]]) -> None:

@@ -296,11 +296,8 @@ def test_baselines_are_predictors_beside_the_methods() -> None:
     given = [with_baselines([r], {"same as last time": by_seed[r.seed]})[0] for r in results]
     comparison = compare(recipe, given)
     [baseline] = comparison.baselines
-    assert (baseline.name, baseline.final.mean, baseline.final.count) == (
-        "same as last time",
-        pytest.approx(0.89667, abs=1e-5),
-        3,
-    )
+    assert (baseline.name, baseline.final.count) == ("same as last time", 3)
+    assert baseline.final.mean == pytest.approx(sum(by_seed) / 3)
     difference = entry(comparison, "warm-start").to("same as last time")
     assert difference is not None
     oracle = stats.ttest_rel(WARM, by_seed).confidence_interval(0.95)

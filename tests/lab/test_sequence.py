@@ -120,6 +120,7 @@ def test_figures_have_intervals_and_paired_differences(compared: Comparison) -> 
     assert kept.to_warm_start is not None
     # what the seeds have in common is taken out: 0.002 a seed is left, t(2) = 4.303
     assert kept.to_warm_start.half == pytest.approx(4.303 * 0.002 / np.sqrt(3), rel=1e-3)
+    assert kept.to_warm_start.half is not None
     assert kept.value.half > 4 * kept.to_warm_start.half
     assert figure(compared, WARM, "forgetting").to_warm_start is None
 

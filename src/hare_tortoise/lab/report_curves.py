@@ -27,7 +27,7 @@ def curves(comparison: Comparison, results: Sequence[Result], looks: Looks) -> l
         looks: of its methods.
     """
     online, unit = comparison.score.startswith("online"), comparison.score.removeprefix("online ")
-    found = [(f"Test {unit}", _TEST, lambda row: row["test_accuracy"])]
+    found = [(f"Test {unit}", _TEST.format(unit), lambda row: row["test_accuracy"])]
     if online:
         found.insert(0, (capital(comparison.score), _ONLINE, lambda row: judged(row, online=True)))
     train = f"Of the same network, on {'what' if unit == 'R²' else 'the labels'} it was trained on, {_NOISE[unit]}."
@@ -45,9 +45,7 @@ def curves(comparison: Comparison, results: Sequence[Result], looks: Looks) -> l
     return [*charts, *_gap(comparison, results, looks)]
 
 
-_TEST = (
-    "Mean over the seeds, test accuracy of the network that would be shipped; the band is its 95 % interval."
-)
+_TEST = "Mean over the seeds, test {} of the network that would be shipped; the band is its 95 % interval."
 _ONLINE = "Mean over the seeds, each batch predicted before the step on it; the band is its 95 % interval."
 _NOISE = {"accuracy": "wrong ones included", "R²": "as it was given"}
 

@@ -15,7 +15,15 @@ from pathlib import Path
 from benchmarks.harness import Outcome, figure, machine, read_outcome, table
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("averaging", "small_tensors", "throughput", "memory", "method_cost", "effective_rank")
+SCRIPTS = (
+    "averaging",
+    "small_tensors",
+    "throughput",
+    "image_folder",
+    "memory",
+    "method_cost",
+    "effective_rank",
+)
 PAGE = ROOT / "docs" / "benchmarks.md"
 
 

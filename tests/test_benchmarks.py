@@ -44,6 +44,11 @@ EXPECTED = {
         "compare's loop / image folder, samples per second (2 threads)": "at least 3",
         "compare's loop / bare loop, samples per second (2 threads)": "at least 0.9",
     },
+    "image_folder": {
+        "300 files: stream / plain DataLoader, neither normalised": "at least 0.9",
+        "300 files: stream / plain DataLoader, both normalised": "at least 0.9",
+        "memory after all images / early": "at most 1.05",
+    },
     "memory": {"difference of the peaks / the tortoise's bytes": "at most 1.05"},
     "effective_rank": {
         "effective_rank / torch.linalg.svdvals": "at most 1",
@@ -73,7 +78,10 @@ EXPECTED = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(each, marks=pytest.mark.slow if each == "method_cost" else ()) for each in run.SCRIPTS],
+    [
+        pytest.param(each, marks=pytest.mark.slow if each in ("method_cost", "image_folder") else ())
+        for each in run.SCRIPTS
+    ],
 )
 def test_script_prints_a_table_and_writes_rows(name: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.json"

@@ -286,3 +286,18 @@ def test_tiny_imagenet_in_memory_and_not() -> None:
     for a, b in zip(growing(here, chunks=4), growing(there, chunks=4), strict=True):
         assert_same(a.tests["test"], b.tests["test"])
     assert_same(a.train, b.train)
+
+
+@pytest.mark.slow
+def test_speed_and_memory_of_a_folder_of_3000_images(tmp_path: Path) -> None:
+    """Bounds that a busy machine keeps; the figures are the benchmark's."""
+    pytest.importorskip("ema_pytorch", reason="the extra `bench` is not installed")
+    from benchmarks import image_folder as benchmark
+
+    benchmark.write_images(tmp_path, 3000, 64)
+    found = {row.what: row.value for row in benchmark.speeds("folder", tmp_path, rounds=3)}
+    assert found["folder: stream / plain DataLoader, neither normalised"] > 0.6
+    [early, late, ratio] = benchmark.memory(tmp_path, early=500, rounds=1)
+    assert early.value > 50
+    assert late.value > 50
+    assert ratio.value < 1.1

@@ -79,6 +79,21 @@ def test_a_memory_holds_as_many_of_each_earlier_class_and_nothing_comes_back(mem
         assert not rows(chunk.validation) & rows(chunk.everything)
 
 
+def test_a_rare_class_is_remembered_whole_and_the_others_fill_its_place() -> None:
+    labels = torch.tensor([0] * 4 + [1] * 50 + [2] * 50)
+    inputs = torch.arange(104.0)[:, None]
+    source = Source("skewed", inputs, labels, inputs, labels, outputs=3, input_shape=(1,))
+    for seed in range(6):
+        stream = class_incremental(source, increments=3, access="current", memory=31, seed=seed)
+        found = rows_and_labels(stream[2].train)
+        new = [row for row, label in zip(*found, strict=True) if label == 2]
+        old = Counter(int(labels[row]) for row in set(found[0]) - set(new))
+        if 0 in old:
+            assert sorted(old.values()) == [4, 27]
+        else:
+            assert sorted(old.values()) == [15, 16]
+
+
 def mask_of(chunk: Chunk, name: str) -> list[int]:
     return chunk.test_active[name].nonzero().flatten().tolist()
 

@@ -100,15 +100,17 @@ def test_the_second_concept_takes_over_at_an_even_pace() -> None:
         assert (chunk.outputs, len(chunk.tests["test"])) == (6, 60)
 
 
-def test_the_second_concept_gives_each_class_the_name_of_another() -> None:
-    stream = gradual(plain_images(), chunks=4, seed=3)
-    names = {(row % 6, label) for row, label in renamed(stream[3].train).items()}
-    assert len(names) == 6
-    assert {label for _, label in names} == set(range(6))
+@pytest.mark.parametrize("classes", [2, 5, 6])
+def test_the_second_concept_gives_each_class_the_name_of_another(classes: int) -> None:
+    source = plain_images(24 * classes, classes, test=4 * classes)
+    stream = gradual(source, chunks=4, seed=3)
+    names = {(row % classes, label) for row, label in renamed(stream[3].train, classes).items()}
+    assert len(names) == classes
+    assert {label for _, label in names} == set(range(classes))
     for chunk in stream:
         for examples in (chunk.train, *chunk.tests.values()):
-            assert {(row % 6, label) for row, label in renamed(examples).items()} <= names
-    tests = [set(renamed(chunk.tests["test"])) for chunk in stream]
+            assert {(row % classes, label) for row, label in renamed(examples, classes).items()} <= names
+    tests = [set(renamed(chunk.tests["test"], classes)) for chunk in stream]
     assert tests[0] < tests[1] < tests[2] < tests[3], "who changed does not change back"
 
 

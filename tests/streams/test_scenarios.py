@@ -15,14 +15,16 @@ from hare_tortoise.streams import (
     Examples,
     Source,
     Stream,
+    Table,
     derived_generator,
     growing,
     load_source,
     noisy_labels,
     warm_start,
 )
-from hare_tortoise.streams.scenarios import accumulating as scenarios_module
 from hare_tortoise.streams.scenarios import PAPER_NOISE
+from hare_tortoise.streams.scenarios import accumulating as scenarios_module
+from tests.streams.task_sources import plain_images
 
 MakeSource = Callable[..., Source]
 quick = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -246,8 +248,15 @@ def test_chunks_share_the_inputs_and_a_moved_stream_is_the_same(make_source: Mak
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_scenarios_by_name(name: str, make_source: MakeSource) -> None:
-    stream = SCENARIOS[name](make_source())
+def test_scenarios_by_name(name: str) -> None:
+    rows = torch.arange(2400)
+    own: dict[str, Any] = {
+        "in-time-order": Table(
+            "made", ("row",), rows.double()[:, None], rows.new_zeros(2400, 0), (), rows % 2, outputs=2
+        ),
+        "slowly-changing": load_source("bits"),
+    }
+    stream = SCENARIOS[name](own.get(name) or plain_images(2400, 12))
     assert stream.name == name
     assert (SCENARIOS[name].__doc__ or "").splitlines()[0].endswith(".")
 

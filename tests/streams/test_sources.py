@@ -304,7 +304,11 @@ def test_sources_by_name(name: str) -> None:
     ("name", "settings", "message"),
     [
         ("minst", {}, "unknown source 'minst'; did you mean 'mnist'"),
-        ("nothing-like-it", {}, r"There are: cifar10, cifar100, digits.*; or give the path of an \.npz"),
+        (
+            "nothing-like-it",
+            {},
+            r"There are: bits, cifar10, cifar100, digits.*; or give the path of an \.npz",
+        ),
         ("digits", {"size": 3}, "unknown setting of source digits 'size'"),
         ("image-folder", {}, r"needs path: write image-folder\(path="),
         ("image_folder", {"path": ".", "sise": 3}, "'sise'; did you mean 'size'"),

@@ -54,17 +54,7 @@ def generated(
         (torch.Size([30, 1, 8, 8]), torch.uint8, [10, 10, 10])
     """
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    for name, values, least in (
-        ("shape", shape, 1),
-        ("classes", (classes,), 2),
-        ("rows", (rows,), classes),
-        ("test_rows", (test_rows,), 1),
-    ):
-        if not values or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in values):
-            written = values if name == "shape" else values[0]
-            raise ValueError(f"{name} is {written!r}: give whole numbers of at least {least}")
-    if not is_number(separation) or not 0 <= separation < float("inf"):
-        raise ValueError(f"separation is {separation!r}: give a finite number, 0 or more")
+    _check_settings(shape, classes, rows, test_rows, separation)
     prototypes = separation * _prototypes(classes, shape, draw)
     train, train_targets = _split(prototypes, rows, draw, "train")
     test, test_targets = _split(prototypes, test_rows, draw, "test")
@@ -78,6 +68,22 @@ def generated(
         input_shape=shape,
         prepare=Normalise.of(train) if len(shape) == 3 else None,
     )
+
+
+def _check_settings(
+    shape: tuple[int, ...], classes: int, rows: int, test_rows: int, separation: float
+) -> None:
+    for name, values, least in (
+        ("shape", shape, 1),
+        ("classes", (classes,), 2),
+        ("rows", (rows,), classes),
+        ("test_rows", (test_rows,), 1),
+    ):
+        if not values or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in values):
+            written = values if name == "shape" else values[0]
+            raise ValueError(f"{name} is {written!r}: give whole numbers of at least {least}")
+    if not is_number(separation) or not 0 <= separation < float("inf"):
+        raise ValueError(f"separation is {separation!r}: give a finite number, 0 or more")
 
 
 def _prototypes(classes: int, shape: tuple[int, ...], draw: int) -> Tensor:

@@ -62,30 +62,19 @@ def table(
     """
     file = _place(path, root)
     frame, declared = _read(file)
-    if target is None:
-        raise ValueError(
-            f"{file}: say which column to predict: --source \"table(path='{path}', target='…')\"; "
-            f"there are: {', '.join(map(str, frame.columns))}"
-        )
     dropped, categories = _names(drop), _names(categorical or ())
-    for column in (target, *([time] if time else []), *dropped, *categories):
-        if column not in frame.columns:
-            raise unknown(f"column of {file.name}", column, list(frame.columns))
+    target = _check_names(file, list(frame.columns), target, (time, *dropped, *categories))
     if time is not None:
         frame = frame.iloc[_order(file, frame[time])]
-    inputs = [str(name) for name in frame.columns if name not in (target, time, *dropped)]
-    words = [name for name in inputs if name in categories or not _numeric(frame[name])]
-    numbers = [name for name in inputs if name not in words]
-    numeric = _numbers(file, frame, numbers)
+    numbers, words = _kinds(frame.drop(columns=[target, *([time] if time else []), *dropped]), categories)
     if missing is None:
         _check_complete(file, frame[numbers])
-    codes = [first_come(_words(file, frame[name])) for name in words]
     targets, labels = _targets(file, frame[target], task)
     return Table(
         name=file.stem,
         columns=(*numbers, *words),
-        numeric=numeric,
-        categorical=torch.stack(codes, 1) if codes else torch.zeros(len(frame), 0, dtype=torch.int64),
+        numeric=_numbers(file, frame, numbers),
+        categorical=_categories(file, frame, words),
         slots=tuple(declared.get(name, slots) for name in words),
         train_targets=targets,
         outputs=len(labels) or 1,
@@ -156,6 +145,19 @@ def _place(path: Path | str, root: Path | None) -> Path:
     raise ValueError(f"there is no file {' or '.join(map(str, places))}: give the path of a table")
 
 
+def _check_names(file: Path, columns: list[str], target: str | None, others: tuple[str | None, ...]) -> str:
+    """The target, once it and the other columns that were named are known to be there."""
+    if target is None:
+        raise ValueError(
+            f"{file}: say which column to predict: --source \"table(path='{file}', target='…')\"; "
+            f"there are: {', '.join(columns)}"
+        )
+    for column in (target, *others):
+        if column is not None and column not in columns:
+            raise unknown(f"column of {file.name}", column, columns)
+    return target
+
+
 def _names(given: Sequence[str] | str) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
@@ -207,6 +209,13 @@ def _numeric(column: pd.Series[Any]) -> bool:
     from pandas.api import types
 
     return bool(types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype))
+
+
+def _kinds(inputs: pd.DataFrame, categories: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Names of the columns of numbers, and of those of categories."""
+    names = [str(name) for name in inputs.columns]
+    words = [name for name in names if name in categories or not _numeric(inputs[name])]
+    return [name for name in names if name not in words], words
 
 
 def _order(file: Path, times: pd.Series[Any]) -> Any:
@@ -268,6 +277,12 @@ def _words(file: Path, column: pd.Series[Any]) -> list[str | None]:
             f"drop='{column.name}'; what says when a row came is given by time="
         )
     return [None if gone else str(value) for value, gone in zip(column, column.isna(), strict=True)]
+
+
+def _categories(file: Path, frame: pd.DataFrame, names: list[str]) -> Tensor:
+    if not names:
+        return torch.zeros(len(frame), 0, dtype=torch.int64)
+    return torch.stack([first_come(_words(file, frame[name])) for name in names], 1)
 
 
 def _targets(file: Path, column: pd.Series[Any], task: Task | None) -> tuple[Tensor, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from evidence import cost, images, pace, small, sweep
+from evidence import cost, drift, images, pace, small, sweep, tasks
 from evidence.forest import forest
 from hare_tortoise.lab.comparison import Comparison
 from hare_tortoise.lab.recipe import Recipe
@@ -41,6 +41,10 @@ LINES = {
         Line("sweep-mnist", 2.2, sweep.mnist),
         Line("mnist", 1.6, small.mnist),
         Line("fashion-mnist", 1.6, small.fashion_mnist),
+        Line("elec2", 0.6, drift.elec2),
+        Line("insects", 0.4, drift.insects),
+        Line("online", 0.6, tasks.online),
+        Line("forgetting", 1.3, tasks.forgetting),
         Line("mnist-whole", 5.4, small.mnist_whole),
         Line("cifar10", 5.0, images.cifar10),
         Line("cifar10-augmented", 3.0, images.cifar10_augmented),

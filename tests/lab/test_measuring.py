@@ -45,6 +45,14 @@ def test_measures_are_taken_over_the_stream_and_shown(tmp_path: Path) -> None:
         assert html.escape(MEASURES[name].reading) in html.unescape(page) or MEASURES[name].reading in page
 
 
+def test_measures_are_taken_every_so_many_chunks_and_at_the_end() -> None:
+    recipe = small(measures=("weight-norm",), measure_every=2, scenario="growing(chunks=6)", epochs=1)
+    rows = Training(build(Trial(recipe, "warm-start", 1.0, 0))).finish()
+    assert [row["chunk"] for row in rows if row["measures"]] == [0, 2, 4, 5]
+    with pytest.raises(ValueError, match="measure_every: got 0, expected 1 or more chunks"):
+        recipe.replace(measure_every=0)
+
+
 def test_measuring_changes_nothing_of_the_training() -> None:
     plain = small(network="tests.lab.small:with_dropout", evaluate_every=1)
     measured = plain.replace(measures=("effective-rank", "dormant-ratio", "weight-norm"))

@@ -44,6 +44,7 @@ class Recipe:
         validation: share of the training rows that is held out where something is chosen.
         evaluate_every: epochs between evaluations; None: only at the end of each chunk.
         measures: of plasticity, taken of the trained network at each evaluation (``hare-tortoise measures``).
+        measure_every: chunks from one taking of the measures to the next; they are taken on the last chunk too.
         judge: ``test``: what counts is the accuracy on the test set of each chunk; ``online``: the share of the
             training examples that were predicted right, each batch before the step on it.
         precision: ``float32``, or ``bfloat16`` for autocast.
@@ -81,6 +82,7 @@ class Recipe:
     validation: float = 0.0
     evaluate_every: int | None = None
     measures: tuple[str, ...] = ()
+    measure_every: int = 1
     judge: Literal["test", "online"] = "test"
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
@@ -130,6 +132,7 @@ class Recipe:
         for field in ("reset_epochs", "evaluate_every"):
             value = getattr(self, field)
             _check(field, value, value is None or value >= 1, "1 or more epochs, or None")
+        _check("measure_every", self.measure_every, self.measure_every >= 1, "1 or more chunks")
         _check("judge", self.judge, self.judge in ("test", "online"), "test or online")
         _check("precision", self.precision, self.precision in ("float32", "bfloat16"), "float32 or bfloat16")
 

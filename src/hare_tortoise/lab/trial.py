@@ -19,6 +19,7 @@ from hare_tortoise.lab.spec import Call, parse, parse_sum
 Row = dict[str, Any]
 
 # what names, groups or explains trials and changes none of them
+_CAME_LATER: Mapping[str, Any] = {"judge": "test", "measure_every": 1}
 _NOT_OF_A_TRIAL = ("name", "description", "methods", "budgets", "seeds", "scale", "rows", "differences")
 
 
@@ -93,8 +94,9 @@ class Engine:
 def identity(trial: Trial, data_digest: str, engine: Engine) -> dict[str, Any]:
     """Say everything that the result of a trial depends on, as a JSON value."""
     recipe = {k: v for k, v in trial.recipe.to_json().items() if k not in _NOT_OF_A_TRIAL}
-    if recipe["judge"] == "test":
-        del recipe["judge"]  # runs from before there was a choice keep their names
+    for name, value in _CAME_LATER.items():
+        if recipe[name] == value:
+            del recipe[name]  # runs from before there was a choice keep their names
     return {
         "recipe": recipe,
         "method": trial.method,

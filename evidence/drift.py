@@ -42,6 +42,6 @@ def insects() -> list[Recipe]:
         _IN_TIME.replace(
             name="insects",
             source="insects",
-            description="INSECTS (gradual drift, balanced) in the order of time, 1,000 rows a chunk, judged on the next",
+            description="INSECTS (gradual drift) in the order of time, 1,000 rows a chunk, judged on the next",
         )
     ]

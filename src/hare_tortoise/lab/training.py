@@ -13,7 +13,7 @@ Each evaluation is a row:
 | ``hare_test_accuracy``, ``tortoise_test_accuracy`` | of the trained network; of the average (None if there is none) |
 | ``train_accuracy``, ``hare_train_accuracy`` | on the chunk's training rows as they were trained on, noise included |
 | ``train_loss`` | mean over the steps of the last epoch, penalties included |
-| ``measures`` | of plasticity, of the trained network on test rows that stay the same over the stream; {} where none are due |
+| ``measures`` | of plasticity, of the trained network on test rows that stay the same over the stream; {} if not due |
 | ``tests`` | accuracies of the deployed network on every test set of the chunk, by name |
 | ``hare_tests`` | of the trained network; where there are several test sets and another network is deployed |
 | ``online_accuracy`` | of the deployed network on the batches of the chunk's first epoch, each before the step on it |

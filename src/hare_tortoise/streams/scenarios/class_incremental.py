@@ -145,19 +145,17 @@ def class_incremental(
     Classes are numbered in their order of arrival, so that the outputs in use are the first ones.
 
     With a "growing" head a chunk has as many outputs as classes have come, `chunk.outputs`; the head of the network
-    has them all from the start (`stream.outputs`), and those of classes to come are masked. The first test set,
-    "seen", holds the test examples of all classes so far; then comes each increment's own, "increment 1" and so
-    on, also answered among all classes so far. With one head per "task" only the outputs of the current increment are
-    trained (`chunk.active`), and each increment's test set is answered among its own classes (`chunk.test_active`); the
-    current one comes first.
+    has them all from the start, and those of classes to come are masked. The first test set, "seen", is of all classes
+    so far; then comes each increment's own, answered among all classes so far. With one head per "task" the outputs of
+    the current increment are trained (`chunk.active`), and each increment's test set, the current one first, is
+    answered among its own classes (`chunk.test_active`).
 
     Args:
         source: the data, with two classes at least.
         increments: number of groups, as equal as can be. None, and no `classes_per_chunk`: 5.
         classes_per_chunk: number of classes in a group instead; the last group may be smaller.
-        access: "all": examples of earlier classes are kept (Dohare et al.); "current": those of new classes alone, and
-            what is remembered. Then `chunk.everything` is what came so far, for retraining from scratch (with a
-            head per task: None).
+        access: "all": earlier examples are kept (Dohare et al.); "current": those of new classes and what is remembered;
+            then `chunk.everything` is what came, for retraining from scratch (with a head per task: None).
         memory: how many examples of earlier classes are remembered, as many of each, 0 or more.
         head: "growing" or "task"; the latter with access "current" and no memory, since a chunk trains one task.
         validation: share that is set aside for choosing, in [0, 1), of each class once for all; in a chunk, those

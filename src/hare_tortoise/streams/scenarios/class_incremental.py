@@ -154,7 +154,7 @@ def class_incremental(
         source: the data, with two classes at least.
         increments: number of groups, as equal as can be. None, and no `classes_per_chunk`: 5.
         classes_per_chunk: number of classes in a group instead; the last group may be smaller.
-        access: "all": earlier examples are kept (Dohare et al.); "current": those of new classes and what is remembered;
+        access: "all": earlier examples are kept (Dohare et al.); "current": new ones and what is remembered;
             then `chunk.everything` is what came, for retraining from scratch (with a head per task: None).
         memory: how many examples of earlier classes are remembered, as many of each, 0 or more.
         head: "growing" or "task"; the latter with access "current" and no memory, since a chunk trains one task.

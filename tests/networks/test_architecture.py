@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
@@ -130,3 +131,14 @@ def test_vit_dropout_is_off_in_evaluation_and_follows_its_setting() -> None:
     assert torch.equal(network(x), network(x))
     without = vit_tiny((1, 8, 8), 5, dropout=0)
     assert torch.equal(without(x), without(x))
+
+
+def test_narrow_ones_have_the_same_layers_and_fewer_channels() -> None:
+    whole, narrow = vgg16((3, 32, 32), 10), vgg16((3, 32, 32), 10, width=8)
+    shapes = [[p.shape for p in network.body.parameters()] for network in (whole, narrow)]
+    assert [len(each) for each in shapes] == [len(shapes[0])] * 2
+    assert all(wide[0] == 8 * few[0] for wide, few in zip(*shapes, strict=True))
+    small = vit_tiny((3, 32, 32), 10, width=24, depth=2)
+    assert (len(small.body), small.head.in_features) == (2, 24)
+    with pytest.raises(ValueError, match="width is 25; it must be a multiple of the 3 heads"):
+        vit_tiny((3, 32, 32), 10, width=25)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -29,6 +29,7 @@ class Compare:
   hare-tortoise compare --source photos/ --network my_models:build --scenario "growing(chunks=5)"
   hare-tortoise compare --methods "from-scratch,warm-start,hare-tortoise(decay=0.99)+l2-init(strength=1e-3)"
   hare-tortoise compare demo-growing --set epochs=20 lr=3e-4 --seeds 3 --out runs/quick
+  hare-tortoise compare lee2024-continual-cifar10 --scale smoke --source generated
 
 What is finished is kept in the output folder: the same command again runs only what is missing."""
 
@@ -36,6 +37,8 @@ What is finished is kept in the output folder: the same command again runs only 
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[RECIPE ...]", help_behavior_hint="")
     ] = ()
     """Names of recipes (hare-tortoise recipes); without one, digits that come in ten parts, or what options say."""
+    scale: Annotated[Literal["paper", "desk", "smoke"], tyro.conf.arg(help_behavior_hint="")] = "paper"
+    """How large: as published; ten minutes a trial on one core; or ten seconds, to see that it works."""
     source: Annotated[str | None, *options.text("SOURCE")] = None
     """The data: a name (hare-tortoise streams), an .npz file, or a folder of images."""
     scenario: Annotated[str | None, *options.text("SCENARIO")] = None
@@ -98,14 +101,27 @@ What is finished is kept in the output folder: the same command again runs only 
             if equals and name.strip().replace("-", "_").isidentifier():
                 raise ValueError(f"{word!r} is not a recipe but a value of one: write --set {word}")
         changes, settings = self.changes(), self.settings()
-        chosen = [find_recipe(name) for name in self.recipe or (BASE,)]
+        chosen = [find_recipe(name, self.scale) for name in self.recipe or (BASE,)]
         if not self.recipe and (changes or settings):
             own = {"name": "own", "description": "", "scale": "own", "differences": ()}
             chosen = [chosen[0].replace(scenario="growing(chunks=10)", **own)]
-        recipes = [_marked(recipe, recipe.override(settings).replace(**changes)) for recipe in chosen]
+        recipes = [
+            _marked(recipe, self._on_its_source(recipe).override(settings).replace(**changes))
+            for recipe in chosen
+        ]
         for recipe in recipes:
             check_measures(recipe)
         return recipes
+
+    def _on_its_source(self, recipe: Recipe) -> Recipe:
+        """Put a scaled recipe on generated data of its own shape, where that is what --source says."""
+        from hare_tortoise.lab.stand_in import on_generated
+
+        return on_generated(recipe) if self._generated else recipe
+
+    @property
+    def _generated(self) -> bool:
+        return self.scale != "paper" and self.source == "generated"
 
     def changes(self) -> dict[str, Any]:
         """Collect the values that have an option of their own."""
@@ -113,6 +129,8 @@ What is finished is kept in the output folder: the same command again runs only 
 
         given = {name: getattr(self, name) for name in OWN_OPTIONS}
         changes = {name: value for name, value in given.items() if value is not None}
+        if self._generated:
+            del changes["source"]
         for name in ("methods", "measures"):
             if name in changes:
                 changes[name] = split_list(changes[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,7 @@ class ChunkPlan:
         return self.lr * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.lr
 
 
+@functools.lru_cache(maxsize=4096)
 def steps_per_epoch(samples: int, batch_size: int) -> int:
     """Count the batches of a pass: the last may be smaller, but one of a single sample is merged.
 

@@ -11,6 +11,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from hare_tortoise.networks.layers import check_count, check_image
 from hare_tortoise.networks.transforms import ActivationName, with_options
 
+HEADS = 3
+
 
 class Patches(nn.Module):
     """Cut (batch, channels, height, width) into (batch, patches, patch · patch · channels)."""
@@ -134,6 +136,8 @@ def vit_tiny(
     *,
     patch: int = 4,
     dropout: float = 0.1,
+    width: int = 192,
+    depth: int = 12,
     activation: ActivationName | None = None,
     layer_norm: bool = False,
 ) -> VisionTransformer:
@@ -149,6 +153,9 @@ def vit_tiny(
         outputs: number of outputs, at least 1.
         patch: side of a patch in pixels, at least 1.
         dropout: share dropped of the embedding, the attention weights and each sublayer's output, in [0, 1).
+        width: of a token, a multiple of the 3 heads; the hidden layers are 4 times as wide. Below 192 it is no ViT-Tiny
+            of the publication, but one for a single core.
+        depth: number of blocks, at least 1.
         activation: "crelu", "fourier" or "aid" in the place of every GELU, with their default settings (the transforms
             of the same names take others); None: GELU.
         layer_norm: whether a LayerNorm stands before every activation, as the transform `layer_norm` puts it.
@@ -172,10 +179,22 @@ def vit_tiny(
         raise ValueError(
             f"input_shape is {shape} and patch is {patch}; height and width must be multiples of the patch"
         )
-    if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout!r}; it must be a number in [0, 1)")
-    check_count("outputs", outputs)
+    _check_sizes(width, dropout)
     network = VisionTransformer(
-        shape, outputs, patch=patch, dim=192, heads=3, depth=12, hidden=768, dropout=float(dropout)
+        shape,
+        check_count("outputs", outputs),
+        patch=patch,
+        dim=width,
+        heads=HEADS,
+        depth=check_count("depth", depth),
+        hidden=4 * width,
+        dropout=float(dropout),
     )
     return with_options(network, activation, layer_norm)
+
+
+def _check_sizes(width: int, dropout: float) -> None:
+    if isinstance(dropout, bool) or not isinstance(dropout, float | int) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout!r}; it must be a number in [0, 1)")
+    if check_count("width", width) % HEADS:
+        raise ValueError(f"width is {width}; it must be a multiple of the {HEADS} heads, such as 192")

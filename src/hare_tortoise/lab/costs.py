@@ -1,0 +1,101 @@
+"""What a recipe would cost on one core, worked out without its data: operations of the network times samples."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean
+
+import torch
+from torch import nn
+
+from hare_tortoise.lab import registry
+from hare_tortoise.lab.plan import plan, plan_of
+from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.spec import parse
+from hare_tortoise.lab.stand_in import Layout, layout
+
+# Floating-point operations per second of one core in float32, and what a step takes beside them: for each parameter
+# tensor, and for each parameter that the optimizer passes over. `python -m benchmarks.core_rates` measures them.
+RATES: Mapping[str, float] = {"mlp": 4.5e10, "narrow-resnet": 7.5e10}
+OTHER_RATE = 5e10
+SECONDS_PER_TENSOR = 1.2e-4
+SECONDS_PER_PARAMETER = 1.7e-9
+# images of a batch that operations are counted on
+_COUNTED = 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Core-seconds of a recipe.
+
+    Args:
+        trial: of a trial, the mean over its methods.
+        all: of all its methods with all its seeds at all its budgets.
+    """
+
+    trial: float
+    all: float
+
+
+def cost(recipe: Recipe) -> Cost | None:
+    """Estimate a recipe. None: the size of its data is not known, or its network is not ours.
+
+    Each method trains on what it has access to and is judged on the test sets of each chunk at its end; a judging
+    forward is a third of a training step's operations. What methods do beside it is not in it.
+
+    Example:
+        >>> from hare_tortoise.lab.recipes import find_recipe
+        >>> cost(find_recipe("demo-growing")).trial < 60
+        True
+    """
+    known = layout(recipe.source, recipe.scenario, recipe.validation)
+    if known is None or parse(recipe.network).external:
+        return None
+    by_budget = [
+        mean(seconds(recipe, method, budget, known) for method in recipe.methods) for budget in recipe.budgets
+    ]
+    trials = len(recipe.methods) * recipe.seeds
+    return Cost(trial=mean(by_budget), all=sum(by_budget) * trials)
+
+
+def seconds(recipe: Recipe, method: str, budget: float, known: Layout) -> float:
+    """Estimate one trial, in seconds of one core."""
+    chunks = plan_of(recipe, method, budget, plan(recipe, budget, known.kept, known.came))
+    work = operations(recipe.network, known.input_shape, known.outputs)
+    rate = RATES.get(parse(recipe.network).name, OTHER_RATE)
+    trained = sum(chunk.samples * chunk.epochs for chunk in chunks)
+    steps = sum(chunk.steps for chunk in chunks)
+    judged = sum(known.judged)
+    beside = steps * (SECONDS_PER_TENSOR * work.tensors + SECONDS_PER_PARAMETER * work.parameters)
+    return (trained + judged / 3) * work.operations / rate + beside
+
+
+@dataclass(frozen=True)
+class Work:
+    """Floating-point operations of forward and backward on one example; parameter tensors, parameters in all."""
+
+    operations: float
+    tensors: int
+    parameters: int
+
+
+@functools.lru_cache(maxsize=128)
+def operations(network: str, input_shape: tuple[int, ...], outputs: int) -> Work:
+    """Count what forward and backward of one example take, on no device at all.
+
+    Example:
+        >>> operations("mlp(hidden=(10,))", (5,), 2).tensors
+        4
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        built: nn.Module = registry.build_network(parse(network), input_shape, outputs)
+        inputs = torch.empty(_COUNTED, *input_shape)
+    built.train()
+    with FlopCounterMode(display=False) as counter:
+        built(inputs).sum().backward()
+    sizes = [parameter.numel() for parameter in built.parameters()]
+    return Work(counter.get_total_flops() / _COUNTED, len(sizes), sum(sizes))

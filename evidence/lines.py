@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evidence import cost, drift, images, pace, small, sweep, tasks
@@ -21,24 +21,26 @@ class Line:
         hours: core-hours that it took here, one thread a worker.
         recipes: gives its recipes.
         picture: draws the comparison of one of them; None where there is nothing to draw.
+        summary: what is made of all of its recipes together: contents by name of the file.
     """
 
     name: str
     hours: float
     recipes: Callable[[], Sequence[Recipe]]
     picture: Callable[[Comparison, Sequence[Result]], str | None] = lambda comparison, _: forest(comparison)
+    summary: Callable[[Sequence[Result]], Mapping[str, str]] = lambda _: {}
 
 
 LINES = {
     line.name: line
     for line in (
         Line("digits", 2.6, small.digits),
-        Line("sweep-digits", 0.7, sweep.digits),
+        Line("sweep-digits", 0.7, sweep.digits, summary=sweep.digits_summary),
         Line("pace-digits", 0.4, pace.digits),
         Line("pace-mnist", 1.6, pace.mnist),
         Line("cost-digits", 0.1, cost.digits, cost.picture),
         Line("cost-mnist", 0.9, cost.mnist, cost.picture),
-        Line("sweep-mnist", 2.2, sweep.mnist),
+        Line("sweep-mnist", 2.2, sweep.mnist, summary=sweep.mnist_summary),
         Line("mnist", 1.6, small.mnist),
         Line("fashion-mnist", 1.6, small.fashion_mnist),
         Line("elec2", 0.6, drift.elec2),

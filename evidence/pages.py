@@ -12,7 +12,7 @@ from hare_tortoise.lab.comparison import Comparison, compare
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.sentence import sentence
 from hare_tortoise.lab.table import markdown
-from hare_tortoise.lab.trial import trials
+from hare_tortoise.lab.trial import Result, trials
 
 MADE = Path(__file__).parent.parent / "docs" / "results" / "made"
 
@@ -30,16 +30,20 @@ def main(written: Sequence[str]) -> int:
         for key, record in records.read(records.DATA / line.name).items()
     }
     for line in LINES.values():
-        done = sum(_make(recipe, line, kept) for recipe in line.recipes())
-        print(f"{line.name}: {done} of {sum(len(trials(recipe)) for recipe in line.recipes())} trials")
+        results = [result for recipe in line.recipes() for result in _make(recipe, line, kept)]
+        for name, text in (line.summary(results) if results else {}).items():
+            files.write_atomic(MADE / name, text.encode())
+        print(
+            f"{line.name}: {len(results)} of {sum(len(trials(recipe)) for recipe in line.recipes())} trials"
+        )
     return 0
 
 
-def _make(recipe: Recipe, line: Line, kept: Mapping[str, records.Record]) -> int:
-    """Write what is known of a recipe; give the number of its trials that were run."""
+def _make(recipe: Recipe, line: Line, kept: Mapping[str, records.Record]) -> list[Result]:
+    """Write what is known of a recipe; give the results of its trials."""
     found = [(trial, kept[key]) for trial in trials(recipe) if (key := records.key(trial)) in kept]
     if not found:
-        return 0
+        return []
     results = [record.result(trial) for trial, record in found]
     comparison = compare(recipe, results)
     text = "\n\n".join((_heading(comparison, line, [record for _, record in found]), sentence(comparison)))
@@ -47,7 +51,7 @@ def _make(recipe: Recipe, line: Line, kept: Mapping[str, records.Record]) -> int
     drawn = line.picture(comparison, results)
     if drawn is not None:
         files.write_atomic(MADE / f"{recipe.name}.svg", drawn.encode())
-    return len(found)
+    return results
 
 
 def _heading(comparison: Comparison, line: Line, found: Sequence[records.Record]) -> str:

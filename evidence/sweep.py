@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from evidence.common import references
+from hare_tortoise.lab.heat_map import heat_map
 from hare_tortoise.lab.recipe import Recipe
+from hare_tortoise.lab.sweep_cells import Figure, cells_from
+from hare_tortoise.lab.sweep_rule import rule_of_thumb
+from hare_tortoise.lab.sweep_unit import units_of
+from hare_tortoise.lab.trial import Result
 from hare_tortoise.streams.scenarios import PAPER_NOISE
 
 DECAYS = (0.9, 0.97, 0.99, 0.997, 0.999)
@@ -11,6 +18,7 @@ INTERVALS = (10, 30, 100, 300, 1000, None)
 RATES = (3e-4, 1e-3, 3e-3)
 # chosen on what is set aside of each part, never on the test set
 VALIDATION = 0.1
+_FIGURES: Mapping[Figure, str] = {"average": "accuracy, mean over the stream", "final": "final accuracy"}
 
 
 def cell(decay: float, reset_every: int | None) -> str:
@@ -61,3 +69,28 @@ def mnist() -> list[Recipe]:
             validation=VALIDATION,
         )
     ]
+
+
+def digits_summary(results: Sequence[Result]) -> Mapping[str, str]:
+    """Heat maps over the three learning rates, and the rule of thumb."""
+    # 126 of 140 images of each part are trained on: in the last chunk 1,260, in batches of 64
+    return _summary("sweep-digits", digits(), ("decay", "reset_every", "lr"), results, steps=20 * 50)
+
+
+def mnist_summary(results: Sequence[Result]) -> Mapping[str, str]:
+    """Heat maps, and the rule of thumb."""
+    return _summary("sweep-mnist", mnist(), ("decay", "reset_every"), results, steps=71 * 20)
+
+
+def _summary(
+    name: str, recipes: Sequence[Recipe], over: Sequence[str], results: Sequence[Result], *, steps: int
+) -> Mapping[str, str]:
+    cells = cells_from(results, units_of(recipes, over))
+    drawn = {
+        f"{name}-{figure}.svg": heat_map(cells, data="test", figure=figure, title=f"{name}: {what} (test)")
+        for figure, what in _FIGURES.items()
+    }
+    last = {(recipe.name, 1.0): steps for recipe in recipes}
+    rules = [rule_of_thumb(cells, last, figure=figure) for figure in _FIGURES]
+    said = [f"- {rule}" for rule in rules if rule is not None]
+    return drawn | {f"{name}-rule.md": "\n".join(said) + "\n"}

@@ -29,13 +29,15 @@ def main(written: Sequence[str]) -> int:
         for line in LINES.values()
         for key, record in records.read(records.DATA / line.name).items()
     }
+    progress = ["| line | trials | core-hours of the whole |", "| --- | ---: | ---: |"]
     for line in LINES.values():
         results = [result for recipe in line.recipes() for result in _make(recipe, line, kept)]
         for name, text in (line.summary(results) if results else {}).items():
             files.write_atomic(MADE / name, text.encode())
-        print(
-            f"{line.name}: {len(results)} of {sum(len(trials(recipe)) for recipe in line.recipes())} trials"
-        )
+        done = f"{len(results)} of {sum(len(trials(recipe)) for recipe in line.recipes())}"
+        progress.append(f"| `{line.name}` | {done} | {line.hours:g} |")
+        print(f"{line.name}: {done} trials")
+    files.write_atomic(MADE / "progress.md", ("\n".join(progress) + "\n").encode())
     return 0
 
 

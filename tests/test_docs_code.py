@@ -57,11 +57,12 @@ def check_command(words: list[str]) -> None:
                 find("scenario", parse(recipe.scenario), SCENARIOS)
                 find("network", parse(recipe.network), NETWORKS)
     elif words[0] == "make":
-        assert set(words[1:]) <= TARGETS
+        assert {word for word in words[1:] if "=" not in word} <= TARGETS
     else:
         assert words[:2] == ["pip", "install"]
         assert all(
-            re.fullmatch(r"hare-tortoise(\[(lab|optimizers|curvature)\])?", word) for word in words[2:]
+            re.fullmatch(r"hare-tortoise(\[(lab|lab,sweep|optimizers|curvature)\])?", word)
+            for word in words[2:]
         )
 
 

@@ -156,8 +156,7 @@ def vit_tiny(
         width: of a token, a multiple of the 3 heads; the hidden layers are 4 times as wide. Below 192 it is no ViT-Tiny
             of the publication, but one for a single core.
         depth: number of blocks, at least 1.
-        activation: "crelu", "fourier" or "aid" in the place of every GELU, with their default settings (the transforms
-            of the same names take others); None: GELU.
+        activation: "crelu", "fourier" or "aid" for every GELU, as the transforms by default; None: GELU.
         layer_norm: whether a LayerNorm stands before every activation, as the transform `layer_norm` puts it.
 
     Returns:

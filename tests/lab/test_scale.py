@@ -132,7 +132,7 @@ def generated_of(recipe: Recipe, folder: Path) -> Recipe:
     ]
     path = folder / "table.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return recipe.replace(source=str(path))
+    return recipe.replace(source=f"table(path={str(path)!r}, target=target)")
 
 
 @pytest.mark.parametrize("name", sorted(set(BY_SCENARIO.values())))

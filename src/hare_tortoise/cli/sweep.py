@@ -37,6 +37,8 @@ What is finished is kept in the output folder: the same command again runs only 
         tyro.conf.arg(metavar="NAME=A,B,C ...", help_behavior_hint=""),
     ] = ()
     """What is swept: settings of the method, or values of the recipe; lists, or ranges such as lr=3e-4..3e-3."""
+    scale: Annotated[Literal["paper", "desk", "smoke"], tyro.conf.arg(help_behavior_hint="")] = "paper"
+    """How large: as published; ten minutes a trial on one core; or ten seconds, to see that it works."""
     method: Annotated[str | None, *options.text("METHOD")] = None
     """The method whose settings are swept; by default Hare & Tortoise as the recipe has it."""
     search: Annotated[Literal["grid", "random", "halving"], tyro.conf.arg(help_behavior_hint="")] = "grid"
@@ -90,5 +92,7 @@ What is finished is kept in the output folder: the same command again runs only 
         Raises:
             ValueError: There is no such recipe, or a value is out of its range.
         """
-        (recipe,) = Compare((self.recipe,), seeds=self.seeds, budgets=self.budgets, set=self.set).recipes()
+        (recipe,) = Compare(
+            (self.recipe,), scale=self.scale, seeds=self.seeds, budgets=self.budgets, set=self.set
+        ).recipes()
         return recipe

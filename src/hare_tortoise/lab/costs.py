@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from hare_tortoise.lab import registry
-from hare_tortoise.lab.plan import plan, plan_of
+from hare_tortoise.lab.composition import take_apart
+from hare_tortoise.lab.plan import plan, plan_of, starts_anew
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.spec import parse
 from hare_tortoise.lab.stand_in import Layout, layout
@@ -53,9 +54,13 @@ def cost(recipe: Recipe) -> Cost | None:
     known = layout(recipe.source, recipe.scenario, recipe.validation)
     if known is None or parse(recipe.network).external:
         return None
-    by_budget = [
-        mean(seconds(recipe, method, budget, known) for method in recipe.methods) for budget in recipe.budgets
-    ]
+    # methods differ by what they have access to alone
+    anew = {method: starts_anew(take_apart(method)) for method in recipe.methods}
+    alike = {kind: method for method, kind in anew.items()}
+    by_budget = []
+    for budget in recipe.budgets:
+        of = {kind: seconds(recipe, method, budget, known) for kind, method in alike.items()}
+        by_budget.append(mean(of[kind] for kind in anew.values()))
     trials = len(recipe.methods) * recipe.seeds
     return Cost(trial=mean(by_budget), all=sum(by_budget) * trials)
 

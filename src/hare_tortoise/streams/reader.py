@@ -39,7 +39,8 @@ class _InBatches(Dataset[Any]):
 
 
 def _seed_everything(seed: int) -> None:
-    torch.manual_seed(seed)
+    # torch.manual_seed would note the whole call stack for devices that are not in use here
+    torch.default_generator.manual_seed(seed)
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)

@@ -47,7 +47,7 @@ def test_a_reservoir_keeps_each_earlier_example_with_the_same_chance(make_source
         assert len(remembered) == 10
         kept += torch.tensor([float(row in remembered) for row in order])
     # 400 draws with a chance of a fifth: 80 on average, 8 is a standard deviation
-    assert 50 < float(kept[:50].min())
+    assert float(kept[:50].min()) > 50
     assert float(kept[:50].max()) < 110
 
 

@@ -19,6 +19,7 @@ SCRIPTS = (
     "averaging",
     "small_tensors",
     "throughput",
+    "compare",
     "image_folder",
     "memory",
     "method_cost",

@@ -58,6 +58,10 @@ EXPECTED = {
         "relative error against float64, gram": "at most 3.2e-05",
         "relative error against float64, svd": "at most 3.2e-05",
     },
+    "compare": {
+        "wall time of two workers against one": "at most 0.6",
+        "outside the training loops, one worker": "at most 15",
+    },
     "method_cost": {
         f"MLP, batch 8: {method}": f"at most {limit}"
         for limit, methods in {
@@ -79,7 +83,9 @@ EXPECTED = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(each, marks=pytest.mark.slow if each in ("method_cost", "image_folder") else ())
+        pytest.param(
+            each, marks=pytest.mark.slow if each in ("method_cost", "image_folder", "compare") else ()
+        )
         for each in run.SCRIPTS
     ],
 )

@@ -17,7 +17,7 @@ from hare_tortoise.lab.building import Setup, build
 from hare_tortoise.lab.store import Run
 from hare_tortoise.lab.training import Moment, StoppedError, Training
 from hare_tortoise.lab.trial import Row, Trial, derive_seed
-from hare_tortoise.methods import HareTortoise
+from hare_tortoise.methods import HareTortoise, horizon, portion
 from tests.lab.small import METHODS, run_of, small, task_of, timeless
 
 
@@ -344,3 +344,18 @@ def test_every_seed_has_data_and_draws_of_its_own() -> None:
         setup.method.new_data()
     one, two = (setup.model.get_parameter("head.weight") for setup in setups)
     assert not torch.equal(one, two)
+
+
+def test_a_schedule_that_goes_by_the_steps_to_come_knows_those_of_every_chunk() -> None:
+    recipe = small(epochs=3)
+    trial = Trial(recipe, "hare-tortoise(decay=horizon(share=0.5), reset_every=portion(share=0.25))", 1.0, 0)
+    told = build(trial)
+    steps = [chunk.steps for chunk in told.plan]
+    assert isinstance(told.method, HareTortoise)
+    assert told.method.decay == horizon(0.5, steps=steps[0])
+    assert told.method.reset_every == portion(0.25, steps=steps[0])
+    written = f"hare-tortoise(decay=horizon(share=0.5, steps={steps[0]}), "
+    written += f"reset_every=portion(share=0.25, steps={steps[0]}))"
+    same = build(Trial(recipe, written, 1.0, 0))
+    assert timeless(Training(told).finish()) == timeless(Training(same).finish())
+    assert told.method.decay == horizon(0.5, steps=steps[1])

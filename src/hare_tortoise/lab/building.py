@@ -168,7 +168,7 @@ def build(
         torch.manual_seed(derive_seed(seed, "network"))
         model = network()
     method = registry.build_method(
-        [(call, scaled_settings(call, trial.budget)) for call in composition.methods],
+        [(call, _settings(call, trial, stream, composition)) for call in composition.methods],
         model,
         fresh=network,
         head=lambda: registry.head_of(model),
@@ -191,6 +191,17 @@ def _refuse_classes(text: str, method: Method) -> None:
                 f"method {text}: got a stream of numbers to predict, expected classes, as {type(member).__name__} "
                 f"compares probabilities of them: {instead}"
             )
+
+
+def _settings(call: Call, trial: Trial, stream: Stream, composition: Composition) -> dict[str, Any]:
+    """Give the settings of a method; a schedule that goes by the steps to come is told those of the first chunk."""
+    settings = scaled_settings(call, trial.budget)
+    waiting = [name for name, value in settings.items() if getattr(value, "steps", 0) is None]
+    if waiting:
+        samples = len(accessible(stream[0], composition).train)
+        first = plan_chunk(trial.recipe, trial.budget, 0, len(stream), samples)
+        settings |= {name: settings[name].for_steps(first.steps) for name in waiting}
+    return settings
 
 
 def accessible(chunk: Chunk, composition: Composition) -> Chunk:

@@ -45,6 +45,8 @@ LINES = {
         Line("fashion-mnist", 1.6, small.fashion_mnist),
         Line("elec2", 0.6, drift.elec2),
         Line("insects", 0.4, drift.insects),
+        Line("pace-elec2", 0.4, pace.elec2),
+        Line("pace-cifar10", 2.8, pace.cifar10),
         Line("online", 0.6, tasks.online),
         Line("forgetting", 1.3, tasks.forgetting),
         Line("mnist-whole", 5.4, small.mnist_whole),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from evidence import drift, images
 from evidence.common import references
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.streams.scenarios import PAPER_NOISE
@@ -55,6 +56,39 @@ def mnist() -> list[Recipe]:
             scale="10,000 of 60,000 training images, 20 epochs",
         )
     ]
+
+
+def cifar10() -> list[Recipe]:
+    """Eight settings on the CIFAR-10 of the evidence, whose references and two speeds are the same trials."""
+    base = images.cifar10()[0]
+    methods = (
+        *references(0.99, 100),
+        "warm-start",
+        "ema(decay=0.99)",
+        *(slow(decay) for decay in (0.99, 0.997, 0.999)),
+        *(_share_of(horizon, portion) for horizon, portion in ((0.2, 0.02), (0.2, 0.05), (0.4, 0.05))),
+        f"{slow(0.997)}+ema(decay=0.99)",
+        images.TWO_SPEEDS,
+    )
+    return [base.replace(name="pace-cifar10", methods=methods)]
+
+
+def elec2() -> list[Recipe]:
+    """The same on Electricity."""
+    base = drift.elec2()[0]
+    methods = (
+        *references(0.99, 100),
+        "warm-start",
+        "ema(decay=0.99)",
+        *(slow(decay) for decay in (0.97, 0.99, 0.997, 0.999)),
+        *(_share_of(horizon, portion) for horizon, portion in ((0.2, 0.02), (0.2, 0.05), (0.4, 0.05))),
+        f"{slow(0.997)}+ema(decay=0.99)",
+    )
+    return [base.replace(name="pace-elec2", methods=methods)]
+
+
+def _share_of(horizon: float, portion: float) -> str:
+    return slow(f"horizon(share={horizon}, warm=True)", f"portion(share={portion})")
 
 
 def digits() -> list[Recipe]:

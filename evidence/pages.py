@@ -24,11 +24,7 @@ def main(written: Sequence[str]) -> int:
         raise SystemExit(
             f"python -m evidence takes no {written[0]!r}; python -m evidence run LINE runs what is missing"
         )
-    kept = {
-        key: record
-        for line in LINES.values()
-        for key, record in records.read(records.DATA / line.name).items()
-    }
+    kept = records.read_all()
     progress = ["| line | trials | core-hours of the whole |", "| --- | ---: | ---: |"]
     for line in LINES.values():
         results = [result for recipe in line.recipes() for result in _make(recipe, line, kept)]

@@ -111,6 +111,11 @@ def read(folder: Path) -> dict[str, Record]:
     return found
 
 
+def read_all() -> dict[str, Record]:
+    """Read what is kept of all lines; some share trials."""
+    return {name: record for folder in sorted(DATA.iterdir()) for name, record in read(folder).items()}
+
+
 def _several(rows: Sequence[Row]) -> list[str]:
     """Name the test sets of a trial that has several; a matrix of 50 by 50 would be mostly names otherwise."""
     names = list(dict.fromkeys(name for row in rows for name in row.get("tests", {})))

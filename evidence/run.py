@@ -59,7 +59,7 @@ def run(line: Line, *, workers: int, console: Console, limit: int | None = None)
         ValueError: The line as a whole would take more than 8 core-hours.
     """
     folder = records.DATA / line.name
-    left = missing(line, records.read(folder))
+    left = missing(line, records.read_all())
     hours = hours_left(line, left)
     console.print(
         f"{line.name}: {len(left)} trials are missing, about {hours:.1f} core-hours on {workers} workers"

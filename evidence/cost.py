@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from evidence.common import SHRINK_PERTURB, references
+from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references
 from evidence.curves import Axes, Curve, curves
 from hare_tortoise.lab.comparison import Comparison
 from hare_tortoise.lab.recipe import FROM_SCRATCH, Recipe
 from hare_tortoise.lab.statistics import Estimate, mean_interval
 from hare_tortoise.lab.trial import Result, Row
 from hare_tortoise.lab.wording import labels, starts_anew
-from hare_tortoise.streams.scenarios import PAPER_NOISE
 
 BUDGETS = (0.1, 0.3, 1.0)
 EVERY = (1, 2, 3, 5)
@@ -28,12 +27,10 @@ _METHODS = (
 def digits() -> list[Recipe]:
     """Digits at three budgets."""
     return [
-        Recipe(
+        DIGITS.replace(
             name="cost-digits",
             description="1,400 digits, growing, at three budgets; label noise falls from 0.5 to 0",
-            scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
             methods=_METHODS,
-            epochs=50,
             budgets=BUDGETS,
         )
     ]
@@ -42,19 +39,12 @@ def digits() -> list[Recipe]:
 def mnist() -> list[Recipe]:
     """MNIST at three budgets."""
     return [
-        Recipe(
+        MNIST.replace(
             name="cost-mnist",
             description="10,000 images of MNIST, growing, at three budgets; label noise falls from 0.5 to 0",
-            source="mnist(rows=10000)",
-            scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
-            network="mlp(hidden=(512, 256))",
             methods=_METHODS,
-            epochs=20,
-            batch_size=128,
-            weight_decay=1e-4,
             budgets=BUDGETS,
             seeds=3,
-            scale="10,000 of 60,000 training images, 20 epochs",
         )
     ]
 

@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Sequence
 
 from evidence import drift, images
-from evidence.common import references
+from evidence.common import DIGITS, MNIST, references
 from hare_tortoise.lab.recipe import Recipe
-from hare_tortoise.streams.scenarios import PAPER_NOISE
 
 VALIDATION = 0.1
 
@@ -34,12 +33,9 @@ def mnist() -> list[Recipe]:
     """What is left to tell apart, on 10,000 images of MNIST, five seeds."""
     first = 8 * 20  # 900 of 1,000 images in batches of 128, 20 epochs
     return [
-        Recipe(
+        MNIST.replace(
             name="pace-mnist",
             description="10,000 images of MNIST, growing; label noise falls from 0.5 to 0",
-            source="mnist(rows=10000)",
-            scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
-            network="mlp(hidden=(512, 256))",
             methods=(
                 *references(0.99, 100),
                 "warm-start",
@@ -49,11 +45,7 @@ def mnist() -> list[Recipe]:
                 *_shares(first, (0.2,), (0.02, 0.1)),
                 *(f"{slow(decay)}+ema(decay=0.99)" for decay in (0.997, 0.999)),
             ),
-            epochs=20,
-            batch_size=128,
-            weight_decay=1e-4,
             validation=VALIDATION,
-            scale="10,000 of 60,000 training images, 20 epochs",
         )
     ]
 
@@ -124,12 +116,10 @@ def digits() -> list[Recipe]:
         *_shares(first, (0.1, 0.2, 0.4, 0.8), (0.02, 0.05, 0.1)),
     )
     return [
-        Recipe(
+        DIGITS.replace(
             name="pace-digits",
             description="1,400 digits, growing; label noise falls from 0.5 to 0",
-            scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
             methods=methods,
-            epochs=50,
             validation=VALIDATION,
         )
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evidence.common import SHRINK_PERTURB, references
+from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.recipes.every_method import MEASURES, METHODS
 from hare_tortoise.streams.scenarios import PAPER_NOISE
@@ -28,12 +28,11 @@ _MNIST_METHODS = (
 
 def digits() -> list[Recipe]:
     """All methods on the three scenarios, ten seeds; the trainings of the demo."""
-    plain = Recipe(name="digits", methods=_DIGITS_METHODS, measures=MEASURES, epochs=50, seeds=10)
+    plain = DIGITS.replace(methods=_DIGITS_METHODS, measures=MEASURES, seeds=10)
     return [
         plain.replace(
             name="digits-growing",
             description="1,400 digits, a tenth at a time, kept; label noise falls from 0.5 to 0",
-            scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
         ),
         plain.replace(
             name="digits-warm-start",
@@ -59,16 +58,11 @@ def fashion_mnist() -> list[Recipe]:
 
 
 def _ten_thousand(source: str) -> list[Recipe]:
-    plain = Recipe(
+    plain = MNIST.replace(
         name=source,
         source=f"{source}(rows=10000)",
-        network="mlp(hidden=(512, 256))",
         methods=_MNIST_METHODS,
         measures=("dormant-ratio", "effective-rank"),
-        epochs=20,
-        batch_size=128,
-        weight_decay=1e-4,
-        scale="10,000 of 60,000 training images, 20 epochs",
     )
     return [
         plain.replace(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from evidence.common import references
+from evidence.common import DIGITS, MNIST, references
 from hare_tortoise.lab.heat_map import heat_map
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.sweep_cells import Figure, cells_from
 from hare_tortoise.lab.sweep_rule import rule_of_thumb
 from hare_tortoise.lab.sweep_unit import units_of
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.streams.scenarios import PAPER_NOISE
 
 DECAYS = (0.9, 0.97, 0.99, 0.997, 0.999)
 INTERVALS = (10, 30, 100, 300, 1000, None)
@@ -38,12 +37,10 @@ _METHODS = (
 def digits() -> list[Recipe]:
     """Digits at three learning rates."""
     return [
-        Recipe(
+        DIGITS.replace(
             name=f"sweep-digits-{lr:g}",
             description=f"1,400 digits, growing, learning rate {lr:g}",
-            scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
             methods=_METHODS,
-            epochs=50,
             seeds=3,
             lr=lr,
             validation=VALIDATION,
@@ -55,16 +52,10 @@ def digits() -> list[Recipe]:
 def mnist() -> list[Recipe]:
     """MNIST at one learning rate."""
     return [
-        Recipe(
+        MNIST.replace(
             name="sweep-mnist",
             description="10,000 images of MNIST, growing",
-            source="mnist(rows=10000)",
-            scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
-            network="mlp(hidden=(512, 256))",
             methods=_METHODS,
-            epochs=20,
-            batch_size=128,
-            weight_decay=1e-4,
             seeds=3,
             validation=VALIDATION,
         )

@@ -12,12 +12,10 @@ from typing import Any
 
 from hare_tortoise.lab import files
 from hare_tortoise.lab.recipe import Recipe
-from hare_tortoise.lab.trial import Result, Row, Trial
+from hare_tortoise.lab.trial import NOT_OF_A_TRIAL, Result, Row, Trial
 
 DATA = Path(__file__).parent.parent / "docs" / "results" / "data"
 LARGEST = 64 * 1024
-# what names, groups or explains trials and changes none of them
-_NOT_OF_A_TRIAL = ("name", "description", "methods", "budgets", "seeds", "scale", "rows", "differences")
 _DIGITS = 6
 _BY_TEST = ("tests", "hare_tests")
 
@@ -55,7 +53,7 @@ def key(trial: Trial) -> str:
     recipe = {
         field.name: value
         for field in dataclasses.fields(Recipe)
-        if field.name not in _NOT_OF_A_TRIAL and (value := getattr(trial.recipe, field.name)) != field.default
+        if field.name not in NOT_OF_A_TRIAL and (value := getattr(trial.recipe, field.name)) != field.default
     }
     content = [recipe, trial.method, trial.budget, trial.seed]
     return hashlib.sha256(files.canonical(content).encode()).hexdigest()[:16]

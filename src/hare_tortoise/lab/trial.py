@@ -19,8 +19,9 @@ from hare_tortoise.lab.spec import Call, parse, parse_sum
 Row = dict[str, Any]
 
 # what names, groups or explains trials and changes none of them
+NOT_OF_A_TRIAL = ("name", "description", "methods", "budgets", "seeds", "scale", "rows", "differences")
+# values of a recipe that there were not always, with what stands for not having them
 _CAME_LATER: Mapping[str, Any] = {"judge": "test", "measure_every": 1}
-_NOT_OF_A_TRIAL = ("name", "description", "methods", "budgets", "seeds", "scale", "rows", "differences")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Engine:
 
 def identity(trial: Trial, data_digest: str, engine: Engine) -> dict[str, Any]:
     """Say everything that the result of a trial depends on, as a JSON value."""
-    recipe = {k: v for k, v in trial.recipe.to_json().items() if k not in _NOT_OF_A_TRIAL}
+    recipe = {k: v for k, v in trial.recipe.to_json().items() if k not in NOT_OF_A_TRIAL}
     for name, value in _CAME_LATER.items():
         if recipe[name] == value:
             del recipe[name]  # runs from before there was a choice keep their names

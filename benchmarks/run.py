@@ -24,6 +24,7 @@ SCRIPTS = (
     "memory",
     "method_cost",
     "effective_rank",
+    "channels_last",
 )
 PAGE = ROOT / "docs" / "benchmarks.md"
 

@@ -58,6 +58,10 @@ EXPECTED = {
         "relative error against float64, gram": "at most 3.2e-05",
         "relative error against float64, svd": "at most 3.2e-05",
     },
+    "channels_last": {
+        "narrow-resnet, channels last / first": "at most 0.9",
+        "resnet18, channels last / first": "at most 0.9",
+    },
     "compare": {
         "wall time of two workers against one": "at most 0.6",
         "outside the training loops, one worker": "at most 15",

@@ -44,6 +44,16 @@ def small(**changes: Any) -> Recipe:
     return Recipe(**{**values, **changes})
 
 
+def convolutional(method: str) -> Recipe:
+    """A recipe of a small residual network, whose kernels lie with the channels last."""
+    return small(
+        methods=(method,),
+        network="narrow-resnet",
+        source="generated(shape=(3, 16, 16), classes=3, rows=160, test_rows=32)",
+        measures=("dormant-ratio", "hare-tortoise-distance"),
+    )
+
+
 def to_kill() -> Recipe:
     """Four trials of about a second each, for commands that are killed."""
     return small(name="killed", methods=(METHODS[4], METHODS[7]), seeds=2, epochs=20, evaluate_every=5)

@@ -18,7 +18,7 @@ from hare_tortoise.lab.registry import METHODS as NAMES
 from hare_tortoise.lab.training import Training
 from hare_tortoise.lab.trial import Trial
 from hare_tortoise.networks import TRANSFORMS
-from tests.lab.small import small, timeless
+from tests.lab.small import convolutional, small, timeless
 from tests.lab.test_training import interrupted
 
 # What does not act in 36 steps with the settings of the recipe.
@@ -81,4 +81,16 @@ def test_an_interruption_changes_nothing(method: str, tmp_path: Path) -> None:
     whole = Training(build(trial)).finish()
     rows, stops = interrupted(trial, tmp_path, 9)
     assert stops >= 3
+    assert timeless(rows) == timeless(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:(crelu|fourier) leaves")
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interruption_of_a_convolutional_network_changes_nothing(method: str, tmp_path: Path) -> None:
+    method = SOONER.get(method, method)
+    trial = Trial(convolutional(method), method, 1.0, 0)
+    whole = Training(build(trial)).finish()
+    rows, stops = interrupted(trial, tmp_path, 3)
+    assert stops >= 2
     assert timeless(rows) == timeless(whole)

@@ -18,7 +18,7 @@ from hare_tortoise.lab.store import Run
 from hare_tortoise.lab.training import Moment, StoppedError, Training
 from hare_tortoise.lab.trial import Row, Trial, derive_seed
 from hare_tortoise.methods import HareTortoise, horizon, portion
-from tests.lab.small import METHODS, run_of, small, task_of, timeless
+from tests.lab.small import METHODS, convolutional, run_of, small, task_of, timeless
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +183,17 @@ def test_interrupted_equals_uninterrupted(method: str, tmp_path: Path) -> None:
     whole = Training(build(trial)).finish()
     rows, stops = interrupted(trial, tmp_path, 9)
     assert stops >= 5
+    assert timeless(rows) == timeless(whole)
+
+
+def test_interrupted_convolutions(tmp_path: Path) -> None:
+    trial = Trial(convolutional(METHODS[7]), METHODS[7], 1.0, 0)
+    setup = build(trial)
+    kernels = [parameter for parameter in setup.model.parameters() if parameter.dim() == 4]
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    whole = Training(setup).finish()
+    rows, stops = interrupted(trial, tmp_path, 3)
+    assert stops >= 2
     assert timeless(rows) == timeless(whole)
 
 

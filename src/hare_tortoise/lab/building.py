@@ -162,7 +162,7 @@ def build(
 
     def network() -> nn.Module:
         plain = registry.build_network(call, input_shape, outputs)
-        return transformed(plain, composition.transforms).to(device)
+        return laid_out(transformed(plain, composition.transforms).to(device))
 
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "network"))
@@ -179,6 +179,18 @@ def build(
     augment = None if recipe.augment is None else _augmentation(recipe.augment)
     probe = build_probe(recipe.measures, stream, model, method, network) if recipe.measures else None
     return Setup(trial, composition, stream, model, method, augment, torch.device(device), probe)
+
+
+def laid_out(network: nn.Module) -> nn.Module:
+    """Lay the kernels of a network on the CPU out with the channels last, which its convolutions are faster with.
+
+    The values and shapes stay as they are; a step of a ResNet takes about 0.75 of the time
+    (`benchmarks/channels_last.py`). On a GPU nothing is changed: what is faster there depends on its precision.
+    """
+    kernels = [parameter for parameter in network.parameters() if parameter.dim() >= 4]
+    if all(kernel.dim() == 4 and kernel.device.type == "cpu" for kernel in kernels):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it for modules
+    return network
 
 
 def _refuse_classes(text: str, method: Method) -> None:

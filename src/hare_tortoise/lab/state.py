@@ -12,7 +12,8 @@ def split(state: Any) -> tuple[dict[str, Tensor], Any]:
     """Split a nested state into its tensors and a JSON value that refers to them by name.
 
     Containers are dicts (keys: strings or integers), lists and tuples; leaves are tensors, numbers, strings,
-    bools and None. A tensor that stands in several places is stored once.
+    bools and None. A tensor that stands in several places is stored once. Kernels that lie with their channels last
+    do so again when they come back: in another order the same sums are rounded in another way.
 
     Example:
         >>> tensors, rest = split({"step": 3, "moments": [torch.zeros(2)]})
@@ -33,7 +34,7 @@ def split(state: Any) -> tuple[dict[str, Tensor], Any]:
                 names[id(value)] = name = path if path not in tensors else f"{path}#{len(tensors)}"
                 # a copy: views of one storage (tied or sliced tensors) are refused by safetensors
                 tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            return {"tensor": names[id(value)]}
+            return {"channels last" if _channels_last(value) else "tensor": names[id(value)]}
         if isinstance(value, dict):
             return {"dict": [[_key(k), walk(v, f"{path}.{k}" if path else str(k))] for k, v in value.items()]}
         if isinstance(value, list | tuple):
@@ -57,12 +58,22 @@ def join(tensors: dict[str, Tensor], rest: Any) -> Any:
     ((kind, value),) = rest.items()
     if kind == "tensor":
         return tensors[value]
+    if kind == "channels last":
+        return tensors[value].to(memory_format=torch.channels_last)
     if kind == "float":
         return float.fromhex(value)
     if kind == "dict":
         return {key: join(tensors, item) for key, item in value}
     items = [join(tensors, item) for item in value]
     return tuple(items) if kind == "tuple" else items
+
+
+def _channels_last(tensor: Tensor) -> bool:
+    return (
+        tensor.dim() == 4
+        and not tensor.is_contiguous()
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def _key(key: Any) -> str | int:

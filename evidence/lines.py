@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evidence import cost, drift, images, pace, small, sweep, tasks
+from evidence import cost, drift, images, pace, shares, small, sweep, tasks
 from evidence.forest import forest
 from hare_tortoise.lab.comparison import Comparison
 from hare_tortoise.lab.recipe import Recipe
@@ -36,8 +36,8 @@ LINES = {
     for line in (
         Line("digits", 2.6, small.digits),
         Line("sweep-digits", 0.7, sweep.digits, summary=sweep.digits_summary),
-        Line("pace-digits", 0.4, pace.digits),
-        Line("pace-mnist", 1.6, pace.mnist),
+        Line("pace-digits", 0.4, pace.digits, summary=shares.summaries(100)),
+        Line("pace-mnist", 1.6, pace.mnist, summary=shares.summaries(160)),
         Line("cost-digits", 0.1, cost.digits, cost.picture),
         Line("cost-mnist", 0.9, cost.mnist, cost.picture),
         Line("sweep-mnist", 2.2, sweep.mnist, summary=sweep.mnist_summary),
@@ -45,8 +45,9 @@ LINES = {
         Line("fashion-mnist", 1.6, small.fashion_mnist),
         Line("elec2", 0.6, drift.elec2),
         Line("insects", 0.4, drift.insects),
-        Line("pace-elec2", 0.4, pace.elec2),
-        Line("pace-cifar10", 2.8, pace.cifar10),
+        Line("pace-elec2", 0.4, pace.elec2, summary=shares.summaries()),
+        Line("pace-cifar10", 2.8, pace.cifar10, summary=shares.summaries()),
+        Line("shares", 0.6, shares.sets_kept_apart, summary=shares.summaries()),
         Line("online", 0.6, tasks.online),
         Line("forgetting", 1.3, tasks.forgetting),
         Line("mnist-whole", 5.4, small.mnist_whole),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence import cost, pages, records, run
+from evidence import cost, pages, records, run, shares
 from evidence.curves import Axes, Curve, curves
 from evidence.forest import forest
 from evidence.lines import LINES, Line
@@ -210,3 +210,41 @@ def test_curves_lie_where_their_values_are() -> None:
     shares = curves(Axes("t", "x", "y", logarithmic=True), [curve("rising", 0.1, 0.2, 0.4, 0.5)])
     places = [float(c.attrib["cx"]) for c in ElementTree.fromstring(shares).iter(f"{space}circle")]
     assert places[3] - places[1] == pytest.approx(places[1] - places[0], abs=0.2)
+
+
+def test_shares_are_held_against_the_best_fixed_setting_of_each_figure() -> None:
+    auto = shares.method_of(0.2, 0.02)
+    quick, slow = (f"hare-tortoise(decay={decay}, reset_every=100)" for decay in (0.9, 0.99))
+    # accuracy of the first and of the second chunk, at three seeds; quick has the better end, slow the better average
+    runs = {auto: (0.8, 0.8), quick: (0.3, 0.85), slow: (0.82, 0.82), f"{slow}+ema": (1.0, 1.0)}
+    found = [
+        Result(
+            "r",
+            method,
+            1.0,
+            seed,
+            tuple({"last": True, "test_accuracy": accuracy + seed / 100} for accuracy in both),
+        )
+        for method, both in runs.items()
+        for seed in range(3)
+    ]
+    loss, best = shares.against_best(found, auto, shares.final)
+    assert (round(loss.mean, 6), loss.low, shares.fixed_of(best)) == (-0.05, loss.mean, "0.9/100")
+    loss, best = shares.against_best(found, auto, shares.average)
+    assert (round(loss.mean, 6), shares.fixed_of(best)) == (-0.02, "0.99/100")
+    text = shares.summary(found, {(0.2, 0.02): auto})
+    assert "| 20 %, 2 % (chosen) | −5.0 ± 0.0 (to 0.9/100) | −2.0 ± 0.0 (to 0.99/100) | no |" in text
+    near = [r for r in found if r.method != quick]
+    near = [
+        r
+        if r.method != auto
+        else Result(
+            "r",
+            auto,
+            1.0,
+            r.seed,
+            tuple({**row, "test_accuracy": row["test_accuracy"] + 0.015} for row in r.rows),
+        )
+        for r in near
+    ]
+    assert shares.summary(near, {(0.2, 0.02): auto}).endswith("| yes |\n")

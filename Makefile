@@ -68,7 +68,6 @@ bench: $(SETUP)
 # Tables and pictures of docs/results from the metrics that are kept there; nothing is trained.
 results: $(SETUP)
 	$(BIN)/python -m evidence
-	$(BIN)/hare-tortoise report docs/results/every-method/metrics.json
 
 # What is missing of them, found by recipe alone; LINE="digits mnist" runs these alone. Hours.
 results-run: $(SETUP)

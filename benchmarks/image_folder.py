@@ -29,8 +29,6 @@ EARLY = 2000
 # Of the folder's images in one timed pass: short passes in turns, as what else the machine does changes slowly
 PASS = 5120
 ROOT = Path(__file__).parent.parent
-# A fixed threshold above which blocks are mapped singly and go back to the system when freed
-ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 def write_images(top: Path, count: int, side: int) -> None:
@@ -135,9 +133,7 @@ def memory(folder: Path, early: int, rounds: int) -> list[Row]:
     command = [sys.executable, "-m", "benchmarks.image_folder", "--grow", str(folder), str(early)]
     pairs = []
     for _ in range(rounds):
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **ALLOCATOR}, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"reading for the memory failed:\n{done.stderr}")
         first, last = map(int, done.stdout.split())
@@ -173,7 +169,7 @@ def measure(quick: bool) -> Outcome:
         tiny = Path(os.environ.get("HARE_TORTOISE_DATA", "")) / "tiny-imagenet-20"
         if not quick and tiny.is_dir():
             rows += speeds("Tiny-ImageNet, 20 classes", tiny, 2 * rounds - 1)
-        rows += memory(top, min(EARLY, count // 2), rounds)
+        rows += memory(top, min(EARLY, count // 2), 2 * rounds - 1)
     return Outcome(title="Image folders", setting=_setting(count, side, rounds), rows=rows)
 
 
@@ -186,7 +182,7 @@ def _setting(count: int, side: int, rounds: int) -> str:
         f"{rounds} ({2 * rounds - 1} for Tiny-ImageNet) after one to warm up. The plain loader starts its processes "
         "for each pass, the stream keeps them. Normalising happens in the parent, in batches on the device, here the "
         "CPU: it takes a share of the cores that decoding would use. Memory is the proportional set size of parent "
-        f"and processes with all batches read ahead, of {rounds} runs."
+        f"and processes with all batches read ahead, of {2 * rounds - 1} runs."
     )
 
 

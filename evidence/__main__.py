@@ -2,8 +2,6 @@
 
 import sys
 
-from evidence import pages, run
+from evidence import command
 
-if sys.argv[1:2] == ["run"]:
-    sys.exit(run.main(sys.argv[2:]))
-sys.exit(pages.main(sys.argv[1:]))
+sys.exit(command.main(sys.argv[1:]))

@@ -10,7 +10,7 @@ from hare_tortoise.lab.comparison import Comparison
 from hare_tortoise.lab.recipe import FROM_SCRATCH, Recipe
 from hare_tortoise.lab.statistics import Estimate, mean_interval
 from hare_tortoise.lab.trial import Result, Row
-from hare_tortoise.lab.wording import labels, starts_anew
+from hare_tortoise.lab.wording import labels, percent, starts_anew
 
 BUDGETS = (0.1, 0.3, 1.0)
 EVERY = (1, 2, 3, 5)
@@ -79,6 +79,15 @@ def every_chunk(results: Sequence[Result]) -> list[tuple[int, float, Estimate]]:
         cost = sum(samples for _, samples in pairs) / sum(whole)
         found.append((chunks, cost, mean_interval([average for average, _ in pairs])))
     return found
+
+
+def summary(results: Sequence[Result]) -> dict[str, str]:
+    """A table of retraining from scratch every so many chunks, for the recipe of a line."""
+    lines = ["| from scratch every | cost | average over the stream |", "| --- | ---: | ---: |"]
+    for chunks, cost, average in every_chunk(results):
+        name = "chunk" if chunks == 1 else f"{chunks} chunks"
+        lines.append(f"| {name} | {100 * cost:.0f} % | {percent(average)} |")
+    return {f"{results[0].recipe}-every.md": "\n".join(lines) + "\n"}
 
 
 def picture(comparison: Comparison, results: Sequence[Result]) -> str:

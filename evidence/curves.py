@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hare_tortoise.lab.statistics import Estimate
 
-_WIDTH, _HEIGHT = 860, 420
+_WIDTH, _HEIGHT = 900, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 580, 34, 366
 _INK, _PALE, _GRID = "#1f2430", "#5b6270", "#e6e8ed"
 _COLOURS = (

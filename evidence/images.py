@@ -26,6 +26,7 @@ _GROWING = Recipe(
         "self-distillation(decay=0.99)",
         "head-reset",
         SHRINK_PERTURB,
+        f"{SHRINK_PERTURB}+ema(decay=0.99)",
         SCALED,
         TWO_SPEEDS,
     ),

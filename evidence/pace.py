@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from evidence import drift, images
-from evidence.common import DIGITS, MNIST, references
+from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references
 from hare_tortoise.lab.recipe import Recipe
 
 VALIDATION = 0.1
@@ -47,6 +47,32 @@ def mnist() -> list[Recipe]:
             ),
             validation=VALIDATION,
         )
+    ]
+
+
+def cifar10_short() -> list[Recipe]:
+    """CIFAR-10 at 5 and at 2 epochs a chunk: whether the ranking turns with the budget. Settings are not scaled."""
+    base = images.cifar10()[0]
+    slower = {5: 0.997, 2: 0.99}
+    return [
+        base.replace(
+            name=f"pace-cifar10-{epochs}-epochs",
+            description=f"CIFAR-10 as above, {epochs} epochs a chunk; the settings are those of 15",
+            methods=(
+                *references(0.99, 100),
+                "warm-start",
+                "ema(decay=0.99)",
+                SHRINK_PERTURB,
+                f"{SHRINK_PERTURB}+ema(decay=0.99)",
+                slow(0.999),
+                f"{slow(0.999)}+ema(decay=0.99)",
+                f"{slow(decay)}+ema(decay=0.99)",
+                slow("horizon(share=0.2, warm=True)", "portion(share=0.02)"),
+            ),
+            epochs=epochs,
+            scale=f"10,000 of 50,000 training images, a narrow ResNet, {epochs} epochs of 100",
+        )
+        for epochs, decay in slower.items()
     ]
 
 

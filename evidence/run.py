@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import time
@@ -14,7 +13,8 @@ from rich.console import Console
 from evidence import records
 from evidence.lines import LINES, Line
 from hare_tortoise.lab.building import cached_source
-from hare_tortoise.lab.executor import Processes, cores
+from hare_tortoise.lab.executor import Processes
+from hare_tortoise.lab.obtain import samples_of
 from hare_tortoise.lab.outcome import versions
 from hare_tortoise.lab.progress import Lines
 from hare_tortoise.lab.run import check
@@ -71,10 +71,8 @@ def run(line: Line, *, workers: int, console: Console, limit: int | None = None)
     left = left[:limit]
     if not left:
         return
-    recipes = {trial.recipe.name: trial.recipe for trial in left}
-    samples = {
-        name: {budget: sum(c.samples * c.epochs for c in chunks) for budget, chunks in check(recipe).items()}
-        for name, recipe in recipes.items()
+    plans = {
+        recipe.name: check(recipe) for recipe in {trial.recipe.name: trial.recipe for trial in left}.values()
     }
     engine = Engine("cpu", 1)
     tasks = [
@@ -82,21 +80,16 @@ def run(line: Line, *, workers: int, console: Console, limit: int | None = None)
         for t in left
     ]
     started = time.perf_counter()
-    sizes = [samples[trial.recipe.name][trial.budget] for trial in left]
+    sizes = [samples_of(trial, plans[trial.recipe.name][trial.budget]) for trial in left]
     Processes(min(workers, len(tasks))).run(tasks, Keeping(folder, left, sizes, console))
     console.print(f"{line.name}: {(time.perf_counter() - started) / 3600:.2f} hours")
 
 
-def main(written: Sequence[str]) -> int:
-    """Run the lines that are named, or all."""
-    parser = argparse.ArgumentParser(prog="python -m evidence run", description=__doc__)
-    parser.add_argument("line", nargs="*", choices=[*LINES, []], help="all by default")
-    parser.add_argument("--workers", type=int, default=cores())
-    parser.add_argument("--limit", type=int, default=None, help="how many trials of each line, at most")
-    given = parser.parse_args(written)
+def main(names: Sequence[str], *, workers: int, limit: int | None = None) -> int:
+    """Run what is missing of lines, one after the other."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for name in given.line or LINES:
-        run(LINES[name], workers=given.workers, console=Console(), limit=given.limit)
+    for name in names:
+        run(LINES[name], workers=workers, console=Console(), limit=limit)
     return 0
 
 

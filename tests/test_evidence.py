@@ -7,12 +7,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from evidence import cost, pages, records, run, shares
+from evidence import command, controls, cost, pages, records, run, shares
 from evidence.curves import Axes, Curve, curves
 from evidence.forest import forest
 from evidence.lines import LINES, Line
 from hare_tortoise.lab.comparison import compare
+from hare_tortoise.lab.executor import Inline
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.trial import Result, Trial, trials
@@ -126,11 +128,67 @@ def test_what_is_missing_is_found_by_recipe(tmp_path: Path) -> None:
     assert run.hours_left(line, left) == pytest.approx(0.9 * 5 / 9)
 
 
-def test_a_line_that_takes_too_long_is_refused() -> None:
-    from rich.console import Console
+def test_the_display_knows_what_each_trial_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited = recipe(
+        source="digits(rows=200)",
+        scenario="limited(chunks=2, memory=20)",
+        network="mlp(hidden=(4,))",
+        seeds=1,
+    )
+    lengths: dict[str, tuple[int, int]] = {}
 
+    def finished(self: run.Keeping, index: int, result: Result) -> None:
+        lengths[result.method] = self.tally.samples[index], result.rows[-1]["samples"]
+
+    monkeypatch.setattr(run.Keeping, "finished", finished)
+    monkeypatch.setattr(run, "Processes", lambda workers: Inline())
+    monkeypatch.setattr(run, "STORE", tmp_path)
+    run.run(Line("small", 0.1, lambda: [limited]), workers=1, console=Console(quiet=True))
+    # two epochs on 100 rows, then on all 200 or on 120
+    assert lengths == {
+        "from-scratch": (600, 600),
+        "warm-start": (440, 440),
+        "from-scratch+ema": (600, 600),
+    }
+
+
+def test_a_line_that_takes_too_long_is_refused() -> None:
     with pytest.raises(ValueError, match=r"small takes 9.0 core-hours, at most 8 a line"):
         run.run(Line("small", 9.0, lambda: [recipe()]), workers=1, console=Console(quiet=True))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"]], ids=["all", "run"])
+def test_the_help_names_the_lines_with_their_core_hours(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as done:
+        command.main(words)
+    shown = capsys.readouterr().out
+    assert done.value.code == 0
+    assert shown.startswith(f"usage: python -m evidence {'' if len(words) == 1 else 'run '}[-h]")
+    told = dict(line.split() for line in shown.partition("of each:\n")[2].splitlines())
+    assert told == {line.name: f"{line.hours:g}" for line in LINES.values()}
+
+
+def test_lines_are_run_by_name_and_all_without_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, int, int | None]] = []
+    monkeypatch.setattr(
+        run, "run", lambda line, *, workers, console, limit: asked.append((line.name, workers, limit))
+    )
+    assert command.main(["run", "digits", "mnist", "--workers", "3", "--limit", "5"]) == 0
+    assert asked == [("digits", 3, 5), ("mnist", 3, 5)]
+    asked.clear()
+    assert command.main(["run", "--workers", "1"]) == 0
+    assert asked == [(name, 1, None) for name in LINES]
+    for words, says in (
+        (["run", "digit"], "'digit' is no line; there are: digits, "),
+        (["digits"], "choose from"),
+    ):
+        with pytest.raises(SystemExit):
+            command.main(words)
+        assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", sorted(LINES))
@@ -155,7 +213,7 @@ def test_pages_are_made_of_what_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(pages, "LINES", {"small": Line("small", 0.1, lambda: [recipe()])})
     for trial in trials(recipe())[:-1]:
         records.write(tmp_path / "data" / "small", trial, result(trial, 0.5 + 0.1 * trial.seed), MADE_WITH)
-    assert pages.main([]) == 0
+    assert command.main([]) == 0
     text = (tmp_path / "made" / "small.md").read_text()
     assert "1 of 9 trials are not finished yet" in text
     assert "an abacus" in text
@@ -178,6 +236,49 @@ def test_the_forest_stands_by_average_and_names_each_gain() -> None:
     assert drawn.count("l8 -4v8z") == 2
     only = compare(recipe(methods=("warm-start",)), [r for r in results if r.method == "warm-start"])
     assert forest(only) is None
+
+
+def test_what_continues_is_held_against_the_control_that_is_best_in_each_figure() -> None:
+    ran = {
+        "from-scratch": ((0.5, 0.9), (0.5, 0.9), (0.5, 0.9)),
+        "from-scratch+ema": ((0.9, 0.1), (0.9, 0.1), (0.9, 0.1)),
+        "from-scratch+hare-tortoise": ((0.1, 0.6), (0.1, 0.7), (0.1, 0.8)),
+        "hare-tortoise(decay=0.99)+l2-init": ((1.0, 1.0), (1.0, 1.0), (1.0, 1.0)),
+        "hare-tortoise(decay=0.99)": ((0.7, 0.7), (0.7, 0.7), (0.7, 0.7)),
+    }
+    results = [
+        Result(
+            "insects",
+            method,
+            1.0,
+            seed,
+            tuple(
+                {"chunk": chunk, "last": True, "test_accuracy": accuracy}
+                for chunk, accuracy in enumerate(each)
+            ),
+            None,
+            f"{method}-{seed}",
+        )
+        for method, seeds in ran.items()
+        for seed, each in enumerate(seeds)
+    ]
+    # final against 0.6, 0.7, 0.8: 0.1, 0.0, −0.1, half-width 4.303 · 0.1 / √3; average against 0.5 of the EMA
+    assert controls.against_controls(results).splitlines()[2:] == [
+        "| INSECTS | – | – | 0.0 ± 24.8 | +20.0 ± 0.0 | – | – |"
+    ]
+    assert controls.against_controls([r for r in results if "from-scratch+" not in r.method]).count("\n") == 2
+
+
+def test_a_table_of_retraining_names_cost_and_average() -> None:
+    rows = tuple(
+        {"chunk": n, "last": True, "samples": s, "test_accuracy": a}
+        for n, (s, a) in enumerate(((10, 0.1), (30, 0.3), (60, 0.5), (100, 0.7), (150, 1.0)))
+    )
+    made = cost.summary([Result("mine", "from-scratch", 1.0, 0, rows, None, "x")])
+    assert made["mine-every.md"].splitlines()[2:4] == [
+        "| chunk | 100 % | 52.0 |",
+        "| 2 chunks | 60 % | 44.0 |",
+    ]
 
 
 def test_retraining_less_often_keeps_what_was_deployed() -> None:

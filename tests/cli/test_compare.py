@@ -11,6 +11,8 @@ import pytest
 from hare_tortoise.cli import main, show
 from hare_tortoise.cli.compare import Compare
 from hare_tortoise.cli.parser import parse
+from hare_tortoise.lab import obtain
+from hare_tortoise.lab.executor import Inline
 from hare_tortoise.lab.recipes import find_recipe
 
 TINY = ["--methods", "from-scratch,warm-start", "--scenario", "growing(chunks=2, label_noise=0.2)"]
@@ -124,7 +126,11 @@ def test_compare_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.timeout(200)
-def test_a_failed_trial_gives_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_trial_gives_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # no processes: how trials are spread over them has its own tests
+    monkeypatch.setattr(obtain, "Processes", lambda workers: Inline())
     words = [
         "--set",
         "lr=1e38",

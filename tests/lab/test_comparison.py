@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
-from hare_tortoise.lab.archive import read
 from hare_tortoise.lab.comparison import Comparison, Entry, compare
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.statistics import Estimate
-from hare_tortoise.lab.trial import Result, Trial
+from hare_tortoise.lab.trial import Result
 from tests.lab.synthetic_results import (
     growing_recipe,
     growing_results,
@@ -329,17 +327,3 @@ def test_a_baseline_that_is_missing_on_a_chunk_is_none() -> None:
         for r in trials(recipe, "from-scratch", SCRATCH)
     ]
     assert compare(recipe, results).baselines == ()
-
-
-def test_the_stored_comparison_of_every_method_is_what_is_compared_today() -> None:
-    folder = Path(__file__).parents[2] / "docs" / "results" / "every-method"
-    command, runs = read(folder / "metrics.json")
-    stored = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
-    for content, expected in zip(command["recipes"], stored, strict=True):
-        recipe = Recipe.from_json(content)
-        runs_of = [(t, t["run"]) for t in command["trials"] if t["recipe"] == recipe.name]
-        found = [runs.result(Trial(recipe, t["method"], t["budget"], t["seed"]), run) for t, run in runs_of]
-        comparison = compare(
-            recipe, [result for result in found if result is not None], margin=command["margin"]
-        )
-        assert json.loads(json.dumps(comparison.to_json())) == expected

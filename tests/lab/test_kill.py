@@ -30,8 +30,12 @@ if __name__ == "__main__":
     import signal
     import sys
     from pathlib import Path
+    from hare_tortoise.lab.progress import Silent
     from hare_tortoise.lab.run import run_recipes
     from tests.lab.small import to_kill
+
+    # of what is shown of a trial under way, a mark for who waits for it
+    Silent.moment = lambda *_: Path(sys.argv[1]).with_name("under-way").touch()
 
     # what a shell starts in the background ignores Ctrl-C, and so would this
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,11 +12,11 @@ import torch
 
 from hare_tortoise.lab import files
 from hare_tortoise.lab.archive import archive
-from hare_tortoise.lab.building import build, build_probe
+from hare_tortoise.lab.building import build, build_probe, measured_on
 from hare_tortoise.lab.run import report_runs, run_recipes
 from hare_tortoise.lab.training import Training
 from hare_tortoise.lab.trial import Trial
-from hare_tortoise.measures import MEASURES
+from hare_tortoise.measures import MEASURES, effective_rank, features
 from hare_tortoise.methods import Method, WarmStart
 from hare_tortoise.streams import Chunk, TensorExamples, load_source
 from hare_tortoise.streams.scenarios.accumulating import Accumulating
@@ -141,6 +141,27 @@ def test_the_probe_measures_the_trained_network_on_rows_of_the_last_chunk() -> N
     assert len(targets) == min(512, len(labels))
     assert torch.equal(inputs[0], rows[0])
     assert torch.equal(inputs[-1], rows[-1])
+
+
+def test_measures_are_taken_on_rows_of_the_task_that_was_just_trained() -> None:
+    recipe = small(measures=("effective-rank",), scenario="permuted(tasks=3, order=independent)", epochs=1)
+    setup = build(Trial(recipe, "warm-start", 1.0, 0))
+    expected, seen = list[float](), list[torch.Tensor]()
+
+    class Watching(Training):
+        def _row(self, chunk: Chunk, *rest: Any) -> Any:
+            (inputs, _), _ = measured_on(chunk, setup.stream)
+            seen.append(inputs)
+            with torch.no_grad():
+                setup.model.eval()
+                expected.append(effective_rank(features(setup.model, inputs)).item())
+                setup.model.train()
+            return super()._row(chunk, *rest)
+
+    rows = Watching(setup).finish()
+    assert [row["measures"]["effective-rank"] for row in rows] == expected
+    assert len({tuple(inputs[0].flatten().tolist()) for inputs in seen}) == 3
+    assert torch.equal(seen[1], next(iter(setup.stream[1].tests["test"].batches(10_000)))[0][: len(seen[1])])
 
 
 class Shifting(Accumulating):

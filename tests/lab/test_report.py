@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import gzip
 import json
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from plotly.offline import get_plotlyjs
 
 from hare_tortoise.lab.comparison import Comparison, compare
 from hare_tortoise.lab.recipe import Recipe
@@ -22,11 +25,12 @@ from tests.lab.synthetic_results import growing_recipe, growing_results, row, wa
 
 COMMAND = "hare-tortoise compare demo-warm-start demo-growing --out runs/demo"
 EVIL = "<script>alert(1)</script>"
+PLOTLY = '<script type="application/gzip" id="plotly">'
 VOID = {"meta", "link", "br", "line", "circle", "polygon"}
 
 
 def without_plotly(text: str) -> str:
-    start = text.index("<script>/**") + len("<script>")
+    start = text.index(PLOTLY) + len(PLOTLY)
     return text[:start] + text[text.index("</script>", start) :]
 
 
@@ -99,7 +103,10 @@ def test_it_needs_nothing_else(both: Any, tmp_path: Path) -> None:
     assert "http" not in policy
     links = [a.get(name) for _, a in page.tags for name in ("src", "href") if name in a]
     assert set(links) == {"data:,", "#comparison-0", "#comparison-1"}
-    assert text.count("plotly.js v") == 1
+    assert text.count("plotly.js v") == text.count("Licensed under the MIT license") == 1
+    packed = text.partition(PLOTLY)[2].partition("</script>")[0]
+    assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
+    assert len(text) < 2_500_000
     assert "http" not in without_plotly(text).replace("http-equiv", "")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ FLAGS = (
     "--disable-sync",
 )
 EVIL = "<img src=x onerror=alert(1)>"
+DRAWN = "return [...document.querySelectorAll('.chart')].every((chart) => chart.querySelector('.main-svg'))"
 VISIBLE = "return document.getElementById(arguments[0]).querySelectorAll('.scatterlayer > .trace').length"
 
 
@@ -74,7 +75,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def show(browser: Any, path: Path, width: int) -> None:
-    """Open the report at a width, and read away what was logged before."""
+    """Open the report at a width, read away what was logged before, and wait until it is drawn."""
+    open_at(browser, path, width)
+    wait_for(browser, lambda: browser.execute_script(DRAWN))
+
+
+def wait_for(browser: Any, event: Callable[[], bool]) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(browser, 30).until(lambda _: event())
+
+
+def open_at(browser: Any, path: Path, width: int) -> None:
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     for log in ("browser", "performance"):
@@ -101,8 +113,22 @@ def test_a_console_error_would_be_seen(browser: Any, report: Path, tmp_path: Pat
     broken = tmp_path / "broken.html"
     text = report.read_text(encoding="utf-8").replace("Plotly.newPlot(", "Plotly.newPlott(")
     broken.write_text(text, encoding="utf-8")
-    show(browser, broken, 1200)
-    assert any("newPlott" in line["message"] for line in browser.get_log("browser"))
+    open_at(browser, broken, 1200)
+    wait_for(browser, lambda: any("newPlott" in line["message"] for line in browser.get_log("browser")))
+
+
+def test_a_browser_that_cannot_unpack_says_so(browser: Any, report: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old.html"
+    text = report.read_text(encoding="utf-8")
+    old.write_text(
+        text.replace("<body>", "<body><script>delete window.DecompressionStream</script>"), encoding="utf-8"
+    )
+    open_at(browser, old, 1200)
+    shown = browser.execute_script(
+        "return [...document.querySelectorAll('.chart')].map((c) => c.textContent)"
+    )
+    assert all(text.startswith("This browser is too old to draw the figure") for text in shown)
+    assert browser.get_log("browser") == []
 
 
 def test_nothing_is_requested(page: Any, report: Path) -> None:

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from hare_tortoise.lab.building import build_stream, cached_source
 from hare_tortoise.lab.composition import part_of, take_apart
@@ -15,15 +17,37 @@ from hare_tortoise.lab.costs import cost, operations, seconds
 from hare_tortoise.lab.plan import scaled_settings
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.recipes import NARROW, RECIPES, find_recipe
+from hare_tortoise.lab.registry import build_network
 from hare_tortoise.lab.run import run_recipes
-from hare_tortoise.lab.scale import laid_out, mean_steps
+from hare_tortoise.lab.scale import SCALES, laid_out, mean_steps
 from hare_tortoise.lab.spec import parse
 from hare_tortoise.lab.stand_in import layout, on_generated, published
 from hare_tortoise.methods.schedules import warmup
+from hare_tortoise.networks import NETWORKS
 
 SMALL = [(name, scale) for name in NARROW for scale in NARROW[name]]
 BY_SCENARIO = {parse(find_recipe(name).scenario).name: name for name in reversed(list(RECIPES))}
 NO_TABLES = ("elec2", "insects")
+# a machine may be so much slower than the one whose rates are in lab/costs.py
+SLOWER = 3
+# what a scale leaves as it is; the reasons stand in the docstring of lab/scale.py
+KEPT = {
+    **{
+        ("network", name): SCALES
+        for name in ("kumar2024-random-label-cifar10", "kumar2024-easy-hard-cifar100")
+    },
+    **{("network", f"{paper}-continual-imagenet"): SCALES for paper in ("kumar2024", "dohare2024")},
+    ("network", "dohare2024-slowly-changing"): SCALES,
+    **{("batch", f"dohare2024-{name}"): SCALES for name in ("permuted-mnist", "slowly-changing")},
+    **{("samples", f"drifting-{name}"): ("desk",) for name in NO_TABLES},
+}
+COUNTED = {
+    "mlp": ("mlp(hidden=(7, 5), batch_norm=True)", (1, 6, 6)),
+    "narrow-resnet": ("narrow-resnet", (3, 32, 32)),
+    "resnet18": ("resnet18(head_hidden=(16,))", (3, 32, 32)),
+    "vgg16": ("vgg16(head_hidden=(16,), width=4)", (3, 32, 32)),
+    "vit-tiny": ("vit-tiny(width=24, depth=2)", (3, 32, 32)),
+}
 
 
 def horizons_and_intervals(recipe: Recipe) -> list[tuple[str, float]]:
@@ -78,6 +102,23 @@ def test_what_is_below_the_paper_is_marked(name: str, scale: str) -> None:
     assert find_recipe(name, "paper") == RECIPES[name]()
 
 
+@pytest.mark.parametrize(("name", "scale"), SMALL)
+def test_network_batch_and_samples_are_fewer_but_where_they_cannot_be(name: str, scale: str) -> None:
+    def sizes(recipe: Recipe) -> dict[str, float]:
+        known = layout(recipe.source, recipe.scenario, recipe.validation)
+        assert known is not None
+        return {
+            "network": operations(recipe.network, known.input_shape, known.outputs).operations,
+            "batch": recipe.batch_size,
+            "samples": sum(known.kept),
+        }
+
+    before, after = sizes(find_recipe(name)), sizes(find_recipe(name, scale))
+    same = {part for part in before if after[part] == before[part]}
+    assert same == {part for part, of in KEPT if of == name and scale in KEPT[part, of]}
+    assert all(after[part] < before[part] for part in before.keys() - same)
+
+
 def test_the_mark_says_what_there_is_less_of() -> None:
     said = find_recipe("lee2024-limited-cifar10", "desk").scale
     assert said == (
@@ -110,7 +151,25 @@ def test_operations_of_a_linear_layer_are_counted_by_hand() -> None:
     assert (work.operations, work.tensors, work.parameters) == (40, 2, 12)
 
 
-@pytest.mark.parametrize(("name", "scale", "most"), [(n, s, 600 if s == "desk" else 10) for n, s in SMALL])
+@pytest.mark.parametrize(("network", "input_shape"), COUNTED.values(), ids=COUNTED)
+def test_operations_are_those_that_torch_counts(network: str, input_shape: tuple[int, ...]) -> None:
+    with torch.device("meta"):
+        built = build_network(parse(network), input_shape, 3)
+        inputs = torch.empty(2, *input_shape)
+    with FlopCounterMode(display=False) as counter:
+        built(inputs).sum().backward()
+    before = torch.get_rng_state()
+    assert operations(network, input_shape, 3).operations == counter.get_total_flops() / 2
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_network_is_among_those_that_are_counted() -> None:
+    assert set(COUNTED) == set(NETWORKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "most"), [(n, s, (600 if s == "desk" else 10) / SLOWER) for n, s in SMALL]
+)
 def test_a_scale_keeps_its_time(name: str, scale: str, most: float) -> None:
     recipe = find_recipe(name, scale)
     known = layout(recipe.source, recipe.scenario, recipe.validation)
@@ -146,19 +205,21 @@ def test_a_recipe_of_each_scenario_runs_at_smoke(name: str, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", list(NARROW))
+@pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_runs_at_smoke_in_its_time(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HARE_TORTOISE_DATA", raising=False)
     recipe = generated_of(find_recipe(name, "smoke"), tmp_path)
-    recipe = recipe.replace(methods=("from-scratch", recipe.methods[-1]), seeds=1)
+    # one of digits that has no scales is run as it is, at one of the budgets of the demo
+    budgets = recipe.budgets if "smoke" in NARROW.get(name, {}) else (0.3,)
+    recipe = recipe.replace(methods=("from-scratch", recipe.methods[-1]), seeds=1, budgets=budgets)
     estimated = cost(recipe)
     begun = time.process_time()
-    outcome = run_recipes([recipe], out=tmp_path / "runs", workers=0, quiet=True)
-    spent = (time.process_time() - begun) / 2
+    outcome = run_recipes([recipe], threads=1, out=tmp_path / "runs", workers=0, quiet=True)
+    # processor time of one thread: what else the machine does counts little
+    spent = (time.process_time() - begun) / len(recipe.methods)
     assert not outcome.failures
-    # processor time, and a machine that does other things beside
-    assert spent < 2 * 10
+    assert spent < 10
     if estimated is not None and estimated.trial > 1 and not os.environ.get("CI"):
-        assert estimated.trial / 3 < spent < 3 * estimated.trial
+        assert estimated.trial / SLOWER < spent < SLOWER * estimated.trial

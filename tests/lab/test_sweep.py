@@ -126,6 +126,14 @@ def test_validation_data_are_held_out_where_the_recipe_has_none() -> None:
     assert with_validation(RECIPE) == (RECIPE, ())
 
 
+def test_a_published_setting_on_fewer_rows_does_not_pass_for_it(tmp_path: Path) -> None:
+    published = RECIPE.replace(scale="paper", rows=50_000, validation=0.0, seeds=1)
+    result = run_sweep(published, ["lr=1e-3"], out=tmp_path, method="warm-start", workers=0, quiet=True)
+    assert result.recipe.scale == "120 of 50,000 training rows; validation=0.1"
+    assert {cell.unit.recipe.scale for cell in result.cells} == {result.recipe.scale}
+    assert result.recipe.scale in page(result)
+
+
 def test_a_bad_value_is_told_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="decay"):
         sweep(tmp_path / "out", ["decay=0.9,1.5"])

@@ -141,8 +141,8 @@ def check_records(kind: type[Probe]) -> None:
 class Discarding(Probe):
     """The fault of the official code: what was measured is thrown away before it is logged."""
 
-    def take(self) -> dict[str, float]:
-        found = super().take()
+    def take(self, *given: Any, **named: Any) -> dict[str, float]:
+        found = super().take(*given, **named)
         self.records[-1] = {"step": self.steps}
         return found
 

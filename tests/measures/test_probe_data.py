@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hare_tortoise.measures import Probe
+from hare_tortoise.measures import MEASURES, Measure, Probe
 from tests.measures.learner import INPUTS, TARGETS, Learner, learner
 
 
@@ -109,3 +109,28 @@ def test_all_samples_count_where_they_come_in_parts(monkeypatch: pytest.MonkeyPa
     parts = Probe(model, (INPUTS, TARGETS), measures=names)
     parts.take()
     assert parts.take() == pytest.approx(whole.take(), rel=1e-5)
+
+
+def test_other_data_for_one_taking_alone() -> None:
+    model, _ = learner()
+    own = Measure(
+        take=lambda context: float(context.loss(context.outputs, context.targets)),
+        description="loss",
+        reading="",
+        higher_is=None,
+        cost="1",
+    )
+    measures = {"own": own, **{name: MEASURES[name] for name in ("effective-rank", "churn")}}
+    other, labels = INPUTS.flip(1) + 1, TARGETS.flip(0)
+    probe = Probe(model, (INPUTS, TARGETS), measures=measures)
+    there = Probe(model, (other, labels), measures=measures, loss=doubled)
+    taken = [probe.take(), probe.take((other, labels), loss=doubled), probe.take(), probe.take()]
+    for name in ("own", "effective-rank"):
+        assert taken[1][name] == there.take()[name] != taken[0][name] == taken[2][name]
+    # churn needs the answers of the taking before to the same inputs; other labels are no other inputs
+    assert ["churn" in found for found in taken] == [False, False, False, True]
+    assert probe.take((INPUTS, labels))["churn"] == 0.0
+
+
+def doubled(outputs: Tensor, targets: Tensor) -> Tensor:
+    return 2 * torch.nn.functional.cross_entropy(outputs, targets)

@@ -68,7 +68,7 @@ def test_a_taking_that_fails_records_and_remembers_nothing() -> None:
     assert told.value.__notes__ == ["raised by the measure saturated-units"]
     assert len(probe.records) == 1
     after = probe.state_dict()["memory"]
-    assert before.keys() == after.keys() == {"churn"}
+    assert before.keys() == after.keys() == {"churn", "inputs"}
     assert torch.equal(before["churn"], after["churn"])
     del probe.measures["saturated-units"]
     assert probe.take()["churn"] == pytest.approx(1.0)

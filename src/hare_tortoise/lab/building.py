@@ -226,7 +226,7 @@ def accessible(chunk: Chunk, composition: Composition) -> Chunk:
 def build_probe(
     measures: Sequence[str], stream: Stream, model: nn.Module, method: Method, fresh: Callable[[], nn.Module]
 ) -> Probe | None:
-    """Let a probe take measures of the trained network on test rows that stay the same over the stream.
+    """Let a probe take measures of the trained network, by itself on test rows of the last chunk.
 
     A measure that compares with the deployed network is left out where a method deploys none of its own; None if
     that leaves nothing.
@@ -238,21 +238,30 @@ def build_probe(
     taken = [name for name in measures if method.deploys or "deployed" not in MEASURES[name].needs]
     if not taken:
         return None
-    last = stream[len(stream) - 1]
-    test, examples = next(iter(last.tests.items()))
-    count = len(examples)
-    rows = torch.linspace(0, count - 1, min(MEASURED_ROWS, count)).long()
-    inputs, targets = examples.at(rows.tolist())
-    blocked = blocked_outputs(last, stream.outputs, test)
+    data, loss = measured_on(stream[len(stream) - 1], stream)
     needed = {need for name in taken for need in MEASURES[name].needs}
     return Probe(
         model,
-        (inputs, targets),
+        data,
         measures=taken,
         method=method if "deployed" in needed else None,
         fresh=fresh if "fresh" in needed else None,
-        loss=loss_of(stream.task, None if blocked is None else blocked.to(targets.device)),
+        loss=loss,
     )
+
+
+def measured_on(chunk: Chunk, stream: Stream) -> tuple[tuple[Tensor, Tensor], Loss]:
+    """Give the rows that measures are taken on after a chunk, and the loss of them.
+
+    They are spread evenly over the chunk's first test set: of its own task where the inputs or the labels change, the
+    same rows all along where it stays the same.
+    """
+    test, examples = next(iter(chunk.tests.items()))
+    count = len(examples)
+    rows = torch.linspace(0, count - 1, min(MEASURED_ROWS, count)).long()
+    inputs, targets = examples.at(rows.tolist())
+    blocked = blocked_outputs(chunk, stream.outputs, test)
+    return (inputs, targets), loss_of(stream.task, None if blocked is None else blocked.to(targets.device))
 
 
 def check_measures(recipe: Recipe) -> None:

@@ -6,9 +6,12 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import mean
+from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from hare_tortoise.lab import registry
 from hare_tortoise.lab.composition import take_apart
@@ -23,8 +26,6 @@ RATES: Mapping[str, float] = {"mlp": 4.5e10, "narrow-resnet": 7.5e10}
 OTHER_RATE = 5e10
 SECONDS_PER_TENSOR = 1.2e-4
 SECONDS_PER_PARAMETER = 1.7e-9
-# images of a batch that operations are counted on
-_COUNTED = 2
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,39 @@ class Work:
 
 @functools.lru_cache(maxsize=128)
 def operations(network: str, input_shape: tuple[int, ...], outputs: int) -> Work:
-    """Count what forward and backward of one example take, on no device at all.
+    """Count what forward and backward of one example take: of its products, which are nearly all of it.
 
     Example:
         >>> operations("mlp(hidden=(10,))", (5,), 2).tensors
         4
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # the weights do not matter, and nobody's draws should change
         built: nn.Module = registry.build_network(parse(network), input_shape, outputs)
-        inputs = torch.empty(_COUNTED, *input_shape)
-    built.train()
-    with FlopCounterMode(display=False) as counter:
-        built(inputs).sum().backward()
+    built.eval()  # so that a batch norm takes one example
+    # A forward of real numbers: without them, on the device "meta", PyTorch's own workings take several times as long.
+    with _Products() as products:
+        built(torch.zeros(1, *input_shape))
     sizes = [parameter.numel() for parameter in built.parameters()]
-    return Work(counter.get_total_flops() / _COUNTED, len(sizes), sum(sizes))
+    return Work(products.operations, len(sizes), sum(sizes))
+
+
+class _Products(TorchFunctionMode):
+    """Counts the operations of matrix products and convolutions, with those of their backward.
+
+    Each of both factors that a gradient goes to takes the forward once more. Attention is two products.
+    """
+
+    operations = 0
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), settings: Any = None
+    ) -> Any:
+        result = function(*arguments, **(settings or {}))
+        if function in (functional.linear, functional.conv2d):
+            inputs, weight = arguments[:2]
+            passes = 1 + inputs.requires_grad + weight.requires_grad
+            self.operations += passes * 2 * result.numel() * weight[0].numel()
+        elif function is functional.scaled_dot_product_attention:
+            query, key = arguments[:2]
+            self.operations += 3 * 2 * 2 * query.numel() * key.shape[-2]
+        return result

@@ -101,7 +101,9 @@ def colour(share: float) -> str:
 
 def _panel(panel: Panel, x: float, y: float, low: float, high: float) -> list[str]:
     tall, wide = _SIDE / len(panel.values), _SIDE / len(panel.values[0])
-    parts = [_text(x, y - 7, panel.title, colour="#1f2430")]
+    # a letter is about half as wide as it is tall: a long name gets smaller ones, and does not run into the next
+    size = min(13, int(2 * (_SIDE + _GAP) / max(1, len(panel.title))))
+    parts = [_text(x, y - 7, panel.title, size=size, colour="#1f2430")]
     for task, line in enumerate(panel.values):
         for time, value in enumerate(line):
             if value is not None:

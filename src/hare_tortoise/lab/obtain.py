@@ -10,7 +10,7 @@ from typing import Any
 from hare_tortoise.lab.building import cached_source
 from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
 from hare_tortoise.lab.outcome import UNFINISHED
-from hare_tortoise.lab.plan import ChunkPlan
+from hare_tortoise.lab.plan import ChunkPlan, plan_of
 from hare_tortoise.lab.progress import Silent, display
 from hare_tortoise.lab.store import Store
 from hare_tortoise.lab.trial import Engine, Result, Trial, identity, run_name
@@ -92,6 +92,13 @@ class Bench:
         return Processes(min(workers, tasks))
 
 
-def samples_of(plans: Sequence[ChunkPlan]) -> int:
-    """Count the samples that the steps of a plan process."""
-    return sum(chunk.samples * chunk.epochs for chunk in plans)
+def samples_of(trial: Trial, chunks: Sequence[ChunkPlan], first: int | None = None) -> int:
+    """Count the samples that a trial processes: where it starts anew, those of all data that came.
+
+    Args:
+        trial: what is run.
+        chunks: the plan of its recipe at its budget.
+        first: of so many chunks; None: of all.
+    """
+    steps = plan_of(trial.recipe, trial.method, trial.budget, chunks)
+    return sum(chunk.samples * chunk.epochs for chunk in steps[:first])

@@ -13,7 +13,7 @@ from hare_tortoise.lab import archive, files
 from hare_tortoise.lab.building import build, build_stream, cached_source, try_out
 from hare_tortoise.lab.obtain import Bench, samples_of
 from hare_tortoise.lab.outcome import UNFINISHED, Outcome, Plans, conclude, versions
-from hare_tortoise.lab.plan import ChunkPlan, plan, plan_of
+from hare_tortoise.lab.plan import ChunkPlan, plan
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.trial import Engine, Trial, run_name, trials
 
@@ -51,7 +51,7 @@ def run_recipes(
         ValueError: Something that a recipe names is not there or does not fit the rest; nothing has run then.
     """
     _check_names(recipes)
-    recipes = [_marked(recipe, data_root) for recipe in recipes]
+    recipes = [mark_rows(recipe, data_root) for recipe in recipes]
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
     bench = Bench(out, data_root, engine, workers, quiet, checkpoint_every)
     plans = {recipe.name: check(recipe, data_root) for recipe in recipes}
@@ -59,9 +59,7 @@ def run_recipes(
     identities = bench.identities(wanted)
     out.mkdir(parents=True, exist_ok=True)
     _write_index(out, recipes, plans, wanted, identities, margin=margin, command=command)
-    samples = [
-        samples_of(plan_of(t.recipe, t.method, t.budget, plans[t.recipe.name][t.budget])) for t in wanted
-    ]
+    samples = [samples_of(trial, plans[trial.recipe.name][trial.budget]) for trial in wanted]
     results = bench.obtain(wanted, samples, identities)
     return conclude(
         recipes,
@@ -132,8 +130,13 @@ def check(recipe: Recipe, root: Path | None = None) -> Plans:
     return {budget: plan(recipe, budget, kept, came) for budget in recipe.budgets}
 
 
-def _marked(recipe: Recipe, root: Path | None) -> Recipe:
-    """Mark a published setting that runs on another number of rows than was published."""
+def mark_rows(recipe: Recipe, root: Path | None = None) -> Recipe:
+    """Mark a published setting that runs on another number of training rows than was published.
+
+    Args:
+        recipe: what is run; one that does not pass for published is given as it is.
+        root: folder of known data sets.
+    """
     rows = len(cached_source(recipe.source, root).train_targets)
     if recipe.scale != "paper" or recipe.rows in (None, rows):
         return recipe

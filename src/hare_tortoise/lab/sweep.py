@@ -16,7 +16,7 @@ from hare_tortoise.lab.obtain import Bench, samples_of
 from hare_tortoise.lab.outcome import versions
 from hare_tortoise.lab.plan import ChunkPlan
 from hare_tortoise.lab.recipe import Recipe
-from hare_tortoise.lab.run import check
+from hare_tortoise.lab.run import check, mark_rows
 from hare_tortoise.lab.search import Search, Study, rungs_of
 from hare_tortoise.lab.spec import parse_sum
 from hare_tortoise.lab.sweep_cells import Cell, Figure, cells_from, ranking
@@ -73,7 +73,7 @@ def run_sweep(
         ValueError: Something that is named is not there or does not fit the rest; nothing has run then.
         ImportError: A search is asked for and optuna is not installed.
     """
-    recipe, notes = with_validation(recipe)
+    recipe, notes = with_validation(mark_rows(recipe, data_root))
     _check_request(recipe, search, trials, data_root)
     space = read_space(recipe, _method(recipe) if method is None else method, over)
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
@@ -242,8 +242,8 @@ class _Work:
         distinct = {unit.key: unit for unit in units}.values()
         by_seed = zip(*(unit.trials() for unit in distinct), strict=True)
         wanted = [trial for seed in by_seed for trial in seed]
-        plans = [self.plans[trial.recipe.name, trial.budget] for trial in wanted]
-        found = self.bench.obtain(wanted, [samples_of(plan[:chunks]) for plan in plans], chunks=chunks)
+        samples = [samples_of(t, self.plans[t.recipe.name, t.budget], chunks) for t in wanted]
+        found = self.bench.obtain(wanted, samples, chunks=chunks)
         for trial, result in zip(wanted, found, strict=True):
             key = (trial.recipe.name, trial.method, trial.budget), trial.seed
             if isinstance(result, Result):

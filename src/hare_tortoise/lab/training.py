@@ -13,7 +13,7 @@ Each evaluation is a row:
 | ``hare_test_accuracy``, ``tortoise_test_accuracy`` | of the trained network; of the average (None if there is none) |
 | ``train_accuracy``, ``hare_train_accuracy`` | on the chunk's training rows as they were trained on, noise included |
 | ``train_loss`` | mean over the steps of the last epoch, penalties included |
-| ``measures`` | of plasticity, of the trained network on test rows that stay the same over the stream; {} if not due |
+| ``measures`` | of plasticity, of the trained network on rows of the chunk's first test set; {} if not due |
 | ``tests`` | accuracies of the deployed network on every test set of the chunk, by name |
 | ``hare_tests`` | of the trained network; where there are several test sets and another network is deployed |
 | ``online_accuracy`` | of the deployed network on the batches of the chunk's first epoch, each before the step on it |
@@ -42,7 +42,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hare_tortoise.lab.building import Setup
+from hare_tortoise.lab.building import Setup, measured_on
 from hare_tortoise.lab.evaluation import evaluate
 from hare_tortoise.lab.online import Online
 from hare_tortoise.lab.plan import ChunkPlan
@@ -216,7 +216,7 @@ class Training:
         for name, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise DivergedError(f"{name} was {value} in chunk {self.position.chunk + 1}; try a lower lr")
-        return row | {"measures": self._measure()}
+        return row | {"measures": self._measure(chunk)}
 
     def _batches(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor]]:
         generator = self._generator("order", self.position.epoch)
@@ -276,12 +276,13 @@ class Training:
             step, chunk = self.position.step, self.position.chunk + 1
             raise DivergedError(f"the weights were not finite after step {step} of chunk {chunk}") from cause
 
-    def _measure(self) -> dict[str, float | None]:
+    def _measure(self, chunk: Chunk) -> dict[str, float | None]:
         """Take the recipe's measures; a figure that is not finite is None."""
         place, last = self.position.chunk, len(self.setup.stream) - 1
         if self.setup.probe is None or (place % self.recipe.measure_every and place != last):
             return {}
-        taken = self.setup.probe.take()
+        data, loss = measured_on(chunk, self.setup.stream)
+        taken = self.setup.probe.take(data, loss=loss)
         return {name: value if math.isfinite(value) else None for name, value in taken.items()}
 
     def _clock(self) -> float:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
@@ -114,12 +115,24 @@ def _refuse_shuffling(source: Any) -> None:
         )
 
 
+def digest_of_inputs(batches: Iterable[Pair]) -> Tensor:
+    """Tell inputs from others by a few bytes, as a tensor of them on the CPU; in what parts they come is one."""
+    digest = hashlib.blake2b(digest_size=16)
+    for inputs, _ in batches:
+        digest.update(_bytes(inputs))
+    return torch.tensor(list(digest.digest()), dtype=torch.uint8)
+
+
 def _digest(batches: Iterable[Pair]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for batch in batches:
         for tensor in batch:
-            tensor = tensor.detach().cpu().contiguous()
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            # Without NumPy, which torch does not need, this is how to read the bytes of a tensor.
-            digest.update((ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr()))
+            digest.update(_bytes(tensor))
     return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    tensor = tensor.detach().cpu().contiguous()
+    # Without NumPy, which torch does not need, this is how to read the bytes of a tensor.
+    return bytes((ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr()))

@@ -21,7 +21,7 @@ from hare_tortoise.methods.support.step_count import StepCount
 from hare_tortoise.methods.support.values import loaded_snapshot, snapshot
 
 from .context import Context
-from .data import Data, Pair
+from .data import Data, Pair, digest_of_inputs
 from .registry import MEASURES, Measure
 from .undisturbed import check_deterministic, undisturbed
 
@@ -32,8 +32,8 @@ class Probe:
     """Take measures of a network every so many optimizer steps, in any training loop.
 
     Training goes on bit for bit as without it: weights, buffers, gradients, optimizer, random states and modes. The
-    measures are taken in eval mode, always on the same data. A network that has diverged is measured too: figures of
-    what is not finite are NaN (norms may be infinite), and the training goes on.
+    measures are taken in eval mode, on the same data unless `take` is given others. A network that has diverged is
+    measured too: figures of what is not finite are NaN (norms may be infinite), and the training goes on.
 
     Args:
         model: the network that is trained, wrapped (DDP, `torch.compile`) or not; under FSDP2 every process has a
@@ -171,8 +171,13 @@ class Probe:
             self._count_from(self.steps)
             self.take()
 
-    def take(self) -> dict[str, float]:
+    def take(self, data: Pair | None = None, *, loss: Loss | None = None) -> dict[str, float]:
         """Take all measures now; a record of them is kept, with the step.
+
+        Args:
+            data: inputs and targets for this taking alone, where what the network is trained on changes, as from task
+                to task; None: those of the probe. Churn compares takings on the same inputs, one after the other.
+            loss: of these; None: that of the probe.
 
         Returns:
             The figure of each measure under its name, and its details under `name/detail`.
@@ -184,7 +189,8 @@ class Probe:
             RuntimeError: the model has the weights of the tortoise at the moment (`deployed_weights()`).
         """
         refuse_while_lent(self.model, "taking measures")
-        values, self._memory = self._found(self.data.batches())
+        batches = self.data.batches() if data is None else Data(data).batches()
+        values, self._memory = self._found(batches, loss)
         self.records.append({"step": self.steps, **values})
         return values
 
@@ -193,9 +199,14 @@ class Probe:
         with warnings.catch_warnings(action="ignore"):
             self._found(self.data.example)
 
-    def _found(self, batches: Sequence[Pair]) -> tuple[dict[str, float], dict[str, Tensor]]:
+    def _found(
+        self, batches: Sequence[Pair], loss: Loss | None = None
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """The figures on these data, and what the measures remember of them."""
-        memory = dict(self._memory)
+        inputs, memory = digest_of_inputs(batches), dict(self._memory)
+        if not torch.equal(inputs, memory.get("inputs", inputs).cpu()):
+            memory.clear()  # answers to other inputs are nothing to compare with
+        memory["inputs"] = inputs
         deployed = None if self.method is None else self.method.deployed
         values: dict[str, float] = {}
         with ExitStack() as undo:
@@ -206,7 +217,7 @@ class Probe:
             context = Context(
                 model=deployed if deployed is not None and self.of == "deployed" else trained,
                 batches=_moved(batches, _device(trained)),
-                loss=self.loss,
+                loss=loss or self.loss,
                 trained=trained,
                 deployed=deployed,
                 initial=self._initial,

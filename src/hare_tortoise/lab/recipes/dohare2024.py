@@ -170,7 +170,7 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {make().name: make for make in _MA
 NARROW: Mapping[str, Mapping[str, Narrow]] = {
     "dohare2024-permuted-mnist": {
         "desk": Narrow(
-            source="mnist(rows=10000, test_rows=1000)",
+            source="mnist(rows=5000, test_rows=1000)",
             network="mlp(hidden=(100, 100, 100))",
             batch_size=1,
             epochs=1,
@@ -205,10 +205,10 @@ NARROW: Mapping[str, Mapping[str, Narrow]] = {
             source="cifar100(rows=5000, test_rows=2000)", network="narrow-resnet", batch_size=45, epochs=10
         ),
         "smoke": Narrow(
-            source="cifar100(rows=400, test_rows=200)",
+            source="cifar100(rows=300, test_rows=100)",
             network="narrow-resnet",
-            batch_size=36,
-            epochs=4,
+            batch_size=30,
+            epochs=3,
         ),
     },
     "dohare2024-slowly-changing": {

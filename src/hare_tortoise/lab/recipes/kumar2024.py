@@ -36,6 +36,7 @@ PAIRS = (
     "All tasks share a head of two outputs, and keep it.",
 )
 MLP = "mlp(hidden=(100, 100))"
+NARROW_MLP = "mlp(hidden=(64, 64))"
 
 
 def _recipe(name: str, description: str, steps: int, differences: tuple[str, ...], **values: Any) -> Recipe:
@@ -136,8 +137,8 @@ NARROW: Mapping[str, Mapping[str, Narrow]] = {
     "kumar2024-permuted-mnist": {
         "desk": Narrow(
             source="mnist(rows=10000, test_rows=1000)",
-            network=MLP,
-            batch_size=16,
+            network=NARROW_MLP,
+            batch_size=8,
             epochs=1,
             scenario={"tasks": 60, "rows_per_task": 5000},
         ),
@@ -152,15 +153,15 @@ NARROW: Mapping[str, Mapping[str, Narrow]] = {
     "kumar2024-random-label-mnist": {
         "desk": Narrow(
             source="mnist(rows=10000, test_rows=1000)",
-            network=MLP,
-            batch_size=16,
+            network=NARROW_MLP,
+            batch_size=8,
             epochs=100,
             scenario={"tasks": 15, "rows": 600},
         ),
         "smoke": Narrow(
             source="mnist(rows=200, test_rows=100)",
             network="mlp(hidden=(32, 32))",
-            batch_size=16,
+            batch_size=8,
             epochs=40,
             scenario={"tasks": 4, "rows": 64},
         ),
@@ -169,7 +170,7 @@ NARROW: Mapping[str, Mapping[str, Narrow]] = {
         "desk": Narrow(
             source="cifar10(rows=10000, test_rows=1000)",
             network="narrow-resnet",
-            batch_size=16,
+            batch_size=8,
             epochs=50,
             scenario={"tasks": 8, "rows": 600},
         ),
@@ -185,7 +186,7 @@ NARROW: Mapping[str, Mapping[str, Narrow]] = {
         "desk": Narrow(
             source="cifar100(rows=10000, test_rows=2000)",
             network="narrow-resnet",
-            batch_size=16,
+            batch_size=8,
             epochs=1,
             scenario={"tasks": 20, "rows_per_task": 5000},
         ),

@@ -37,18 +37,47 @@ def test_what_is_given_up_never_comes_back(make_source: MakeSource, sample: Samp
         before = set(rows)
 
 
-def test_a_reservoir_keeps_each_earlier_example_with_the_same_chance(make_source: MakeSource) -> None:
-    source, kept = make_source(60), torch.zeros(60)
+def remembered_of(source: Source, sample: Sample, seed: int) -> tuple[list[int], set[int]]:
+    """Rows in the order in which they came before the last of six chunks, and those that are remembered."""
+    last = limited(source, chunks=6, memory=10, sample=sample, seed=seed)[5]
+    assert last.everything is not None
+    rows = rows_and_labels(last.everything)[0]
+    came = rows[: len(rows) * 5 // 6]
+    return came, set(rows_and_labels(last.train)[0]) & set(came)
+
+
+@pytest.mark.parametrize("sample", ["reservoir", "balanced"])
+def test_each_earlier_example_is_kept_with_the_same_chance(make_source: MakeSource, sample: Sample) -> None:
+    source = make_source(60)
+    of_row, of_place = torch.zeros(60), torch.zeros(50)
     for seed in range(400):
-        stream = limited(source, chunks=6, memory=10, seed=seed)
-        last = stream[5]
-        order = rows_and_labels(last.everything)[0]  # type: ignore[arg-type]
-        remembered = set(rows_and_labels(last.train)[0]) & set(order[:50])
+        came, remembered = remembered_of(source, sample, seed)
         assert len(remembered) == 10
-        kept += torch.tensor([float(row in remembered) for row in order])
-    # 400 draws with a chance of a fifth: 80 on average, 8 is a standard deviation
-    assert float(kept[:50].min()) > 50
-    assert float(kept[:50].max()) < 110
+        of_row[list(remembered)] += 1
+        of_place += torch.tensor([float(row in remembered) for row in came])
+    # by place, 400 draws with a chance of a fifth: 80 on average, 8 is a standard deviation; early or late alike
+    assert float(of_place.min()) > 50
+    assert float(of_place.max()) < 110
+    assert float(of_place[:25].mean()) == pytest.approx(80, abs=5)
+    # by row, five of six seeds have it among the earlier ones; a row of a rare class may be likelier
+    assert float(of_row.min()) > 35
+    assert float(of_row.max()) < 100
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_the_remainder_of_a_balanced_sample_goes_to_any_class(classes: int) -> None:
+    """Ten places in so many classes: which has one more is drawn, not the first of them."""
+    labels = torch.arange(120) % classes
+    inputs = torch.arange(120.0)[:, None]
+    source = Source("even", inputs, labels, torch.zeros(1, 1), labels[:1], classes, (1,))
+    more = torch.zeros(classes)
+    for seed in range(300):
+        _, remembered = remembered_of(source, "balanced", seed)
+        counts = torch.bincount(labels[list(remembered)], minlength=classes)
+        assert int(counts.max() - counts.min()) <= 1
+        more += counts > 10 // classes
+    # 300 draws with a chance of remainder/classes each: 9 is above a standard deviation
+    assert more.tolist() == pytest.approx([300 * (10 % classes) / classes] * classes, abs=40)
 
 
 def test_a_balanced_sample_has_as_many_of_each_class_as_there_are() -> None:

@@ -25,17 +25,29 @@ MNIST = Recipe(
 SHRINK_PERTURB = "shrink-perturb(shrink=0.2, perturb=0.8, noise=initial)"
 
 
-def references(decay: float, reset_every: int) -> tuple[str, ...]:
-    """From scratch, and the two controls that say what averaging is worth without continuing.
+def references(decay: float, reset_every: int, *others: tuple[float, int]) -> tuple[str, ...]:
+    """From scratch, and the controls that say what averaging is worth without continuing.
 
     Their decay is warmed up, so that they are no straw men at few steps.
 
     Args:
         decay: of the averages that they are the controls of.
         reset_every: steps between resets of the same.
+        others: decay and interval of further ones, where a table has Hare & Tortoise at several.
     """
-    return (
-        "from-scratch",
-        f"from-scratch+ema(decay=warmup({decay}))",
-        f"from-scratch+hare-tortoise(decay=warmup({decay}), reset_every={reset_every})",
-    )
+    settings = ((decay, reset_every), *others)
+    averaged = [f"from-scratch+ema(decay=warmup({decay}))" for decay, _ in settings]
+    reset = [f"from-scratch+hare-tortoise(decay=warmup({decay}), reset_every={k})" for decay, k in settings]
+    return ("from-scratch", *dict.fromkeys((*averaged, *reset)))
+
+
+def two_speeds(decay: float, *, anew: bool = False) -> str:
+    """A slow tortoise to reset to every 100 steps, and a quick average (0.99) that is deployed.
+
+    Args:
+        decay: of the slow one.
+        anew: from scratch at each chunk, both averages warmed up: what it is worth without continuing.
+    """
+    slow, quick = (f"warmup({decay})", "warmup(0.99)") if anew else (f"{decay}", "0.99")
+    first = "from-scratch+" if anew else ""
+    return f"{first}hare-tortoise(decay={slow}, reset_every=100, optimizer_state=reset)+ema(decay={quick})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references
+from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references, two_speeds
 from evidence.curves import Axes, Curve, curves
 from hare_tortoise.lab.comparison import Comparison
 from hare_tortoise.lab.recipe import FROM_SCRATCH, Recipe
@@ -16,11 +16,12 @@ BUDGETS = (0.1, 0.3, 1.0)
 EVERY = (1, 2, 3, 5)
 _METHODS = (
     *references(0.99, 100),
+    two_speeds(0.997, anew=True),
     "warm-start",
     "ema(decay=0.99)",
     SHRINK_PERTURB,
     "hare-tortoise(decay=0.99, reset_every=100)",
-    "hare-tortoise(decay=0.997, reset_every=100, optimizer_state=reset)+ema(decay=0.99)",
+    two_speeds(0.997),
 )
 
 

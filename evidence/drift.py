@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evidence.common import SHRINK_PERTURB, references
+from evidence.common import SHRINK_PERTURB, references, two_speeds
 from hare_tortoise.lab.recipe import Recipe
 
 _IN_TIME = Recipe(
@@ -12,13 +12,14 @@ _IN_TIME = Recipe(
     network="mlp(hidden=(64, 64))",
     methods=(
         *references(0.99, 100),
+        two_speeds(0.997, anew=True),
         "warm-start",
         "ema(decay=0.99)",
         "l2-init(strength=0.001)",
         SHRINK_PERTURB,
         "head-reset",
         "hare-tortoise(decay=0.99, reset_every=100)",
-        "hare-tortoise(decay=0.997, reset_every=100, optimizer_state=reset)+ema(decay=0.99)",
+        two_speeds(0.997),
     ),
     epochs=10,
     batch_size=128,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from evidence.common import SHRINK_PERTURB, references
+from evidence.common import SHRINK_PERTURB, references, two_speeds
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.streams.scenarios import PAPER_NOISE
 
 # The paper's decay of 0.999 and its reset every 10 epochs, at the share of its steps that are taken here: its last
 # chunk has 19,600, this one 1,185.
 SCALED = "hare-tortoise(decay=0.983, reset_every=118)"
-SLOW = "hare-tortoise(decay=0.999, reset_every=100, optimizer_state=reset)"
-TWO_SPEEDS = f"{SLOW}+ema(decay=0.99)"
+_REFERENCES = (*references(0.99, 100), two_speeds(0.999, anew=True))
 
 _GROWING = Recipe(
     name="cifar10-growing",
@@ -19,7 +18,7 @@ _GROWING = Recipe(
     scenario=f"growing(chunks=10, label_noise={PAPER_NOISE})",
     network="narrow-resnet",
     methods=(
-        *references(0.99, 100),
+        *_REFERENCES,
         "warm-start",
         "adamw(weight_decay=0.1)",
         "ema(decay=0.99)",
@@ -28,7 +27,7 @@ _GROWING = Recipe(
         SHRINK_PERTURB,
         f"{SHRINK_PERTURB}+ema(decay=0.99)",
         SCALED,
-        TWO_SPEEDS,
+        two_speeds(0.999),
     ),
     epochs=15,
     batch_size=128,
@@ -48,12 +47,12 @@ def cifar10_augmented() -> list[Recipe]:
             name="cifar10-growing-augmented",
             description=f"{_GROWING.description}; random crops and flips",
             methods=(
-                *references(0.99, 100),
+                *_REFERENCES,
                 "warm-start",
                 SHRINK_PERTURB,
                 "ema(decay=0.99)",
                 SCALED,
-                TWO_SPEEDS,
+                two_speeds(0.999),
             ),
             augment="crop-flip(padding=4)",
         )

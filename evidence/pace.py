@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from evidence import drift, images
-from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references
+from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references, two_speeds
 from hare_tortoise.lab.recipe import Recipe
 
 VALIDATION = 0.1
@@ -29,6 +29,13 @@ def _shares(first: int, horizons: Sequence[float], portions: Sequence[float]) ->
     return tuple(methods)
 
 
+# Of the schedules and of the optimizer's state, on MNIST and Electricity: what digits have more of.
+_RISEN_AND_KEPT = (
+    *(slow(decay) for decay in ("warmup(0.997)", "power_law(max_decay=0.997)")),
+    slow(0.997, state="keep"),
+)
+
+
 def mnist() -> list[Recipe]:
     """What is left to tell apart, on 10,000 images of MNIST, five seeds."""
     first = 8 * 20  # 900 of 1,000 images in batches of 128, 20 epochs
@@ -37,13 +44,15 @@ def mnist() -> list[Recipe]:
             name="pace-mnist",
             description="10,000 images of MNIST, growing; label noise falls from 0.5 to 0",
             methods=(
-                *references(0.99, 100),
+                *references(0.99, 100, (0.997, 100)),
+                two_speeds(0.997, anew=True),
                 "warm-start",
                 "ema(decay=0.99)",
                 *(slow(decay) for decay in (0.97, 0.99, 0.997, 0.999)),
+                *_RISEN_AND_KEPT,
                 *_shares(first, (0.1, 0.2, 0.4), (0.05,)),
                 *_shares(first, (0.2,), (0.02, 0.1)),
-                *(f"{slow(decay)}+ema(decay=0.99)" for decay in (0.997, 0.999)),
+                *(two_speeds(decay) for decay in (0.997, 0.999)),
             ),
             validation=VALIDATION,
         )
@@ -60,14 +69,17 @@ def cifar10_short() -> list[Recipe]:
             description=f"CIFAR-10 as above, {epochs} epochs a chunk; the settings are those of 15",
             methods=(
                 *references(0.99, 100),
+                two_speeds(decay, anew=True),
                 "warm-start",
                 "ema(decay=0.99)",
                 SHRINK_PERTURB,
                 f"{SHRINK_PERTURB}+ema(decay=0.99)",
                 slow(0.999),
-                f"{slow(0.999)}+ema(decay=0.99)",
-                f"{slow(decay)}+ema(decay=0.99)",
-                slow("horizon(share=0.2, warm=True)", "portion(share=0.02)"),
+                two_speeds(0.999),
+                two_speeds(decay),
+                slow("horizon(share=1.0)"),
+                f"{slow('horizon(share=1.0)')}+ema(decay=0.99)",
+                _share_of(0.2, 0.02),
             ),
             epochs=epochs,
             scale=f"10,000 of 50,000 training images, a narrow ResNet, {epochs} epochs of 100",
@@ -77,16 +89,19 @@ def cifar10_short() -> list[Recipe]:
 
 
 def cifar10() -> list[Recipe]:
-    """Eight settings on the CIFAR-10 of the evidence, whose references and two speeds are the same trials."""
+    """Eight settings on the CIFAR-10 of the evidence, whose other methods are the same trials, and one state kept."""
     base = images.cifar10()[0]
     methods = (
         *references(0.99, 100),
+        two_speeds(0.999, anew=True),
         "warm-start",
         "ema(decay=0.99)",
+        f"{SHRINK_PERTURB}+ema(decay=0.99)",
         *(slow(decay) for decay in (0.99, 0.997, 0.999)),
+        slow(0.999, state="keep"),
         *(_share_of(horizon, portion) for horizon, portion in ((0.2, 0.02), (0.2, 0.05), (0.4, 0.05))),
-        f"{slow(0.997)}+ema(decay=0.99)",
-        images.TWO_SPEEDS,
+        two_speeds(0.997),
+        two_speeds(0.999),
     )
     return [base.replace(name="pace-cifar10", methods=methods)]
 
@@ -96,11 +111,13 @@ def elec2() -> list[Recipe]:
     base = drift.elec2()[0]
     methods = (
         *references(0.99, 100),
+        two_speeds(0.997, anew=True),
         "warm-start",
         "ema(decay=0.99)",
         *(slow(decay) for decay in (0.97, 0.99, 0.997, 0.999)),
+        *_RISEN_AND_KEPT,
         *(_share_of(horizon, portion) for horizon, portion in ((0.2, 0.02), (0.2, 0.05), (0.4, 0.05))),
-        f"{slow(0.997)}+ema(decay=0.99)",
+        two_speeds(0.997),
     )
     return [base.replace(name="pace-elec2", methods=methods)]
 
@@ -130,7 +147,8 @@ def digits() -> list[Recipe]:
         *(f"{slow(share(of, first))}+ema(decay={share(0.05, first)})" for of in (0.4, 0.8)),
     )
     methods = (
-        *references(0.99, 100),
+        *references(0.99, 100, (0.997, 100)),
+        two_speeds(0.997, anew=True),
         "warm-start",
         *(f"ema(decay={decay})" for decay in (0.99, "warmup(0.99)", share(0.1, first))),
         *fixed,

@@ -52,14 +52,28 @@ def hours_left(line: Line, left: Sequence[Trial]) -> float:
     return line.hours * len(left) / whole if whole else 0.0
 
 
-def run(line: Line, *, workers: int, console: Console, limit: int | None = None) -> None:
+def run(
+    line: Line,
+    kept: Mapping[str, records.Record],
+    *,
+    workers: int,
+    console: Console,
+    limit: int | None = None,
+) -> None:
     """Run what is missing of a line; what finishes is kept at once.
+
+    Args:
+        line: the line.
+        kept: of all lines, as some share trials.
+        workers: trials at the same time.
+        console: where to print.
+        limit: how many trials, at most.
 
     Raises:
         ValueError: The line as a whole would take more than 8 core-hours.
     """
     folder = records.DATA / line.name
-    left = missing(line, records.read_all())
+    left = missing(line, kept)
     hours = hours_left(line, left)
     console.print(
         f"{line.name}: {len(left)} trials are missing, about {hours:.1f} core-hours on {workers} workers"
@@ -88,8 +102,11 @@ def run(line: Line, *, workers: int, console: Console, limit: int | None = None)
 def main(names: Sequence[str], *, workers: int, limit: int | None = None) -> int:
     """Run what is missing of lines, one after the other."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    kept: Mapping[str, records.Record] = records.read_all()
     for name in names:
-        run(LINES[name], workers=workers, console=Console(), limit=limit)
+        line = LINES[name]
+        run(line, kept, workers=workers, console=Console(), limit=limit)
+        kept = {**kept, **records.read(records.DATA / name)}
     return 0
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references
+from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references, two_speeds
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.recipes.every_method import MEASURES, METHODS
 from hare_tortoise.streams.scenarios import PAPER_NOISE
 
 _DIGITS_METHODS = (*references(0.99, 100), *(method for method in METHODS if method != "from-scratch"))
 
-# The slow tortoise looks back about as far as the last chunk has steps; the quick average is what is deployed.
-TWO_SPEEDS = "hare-tortoise(decay=0.997, reset_every=100, optimizer_state=reset)+ema(decay=0.99)"
 _MNIST_METHODS = (
     *references(0.99, 100),
+    two_speeds(0.997, anew=True),
     "warm-start",
     "ema(decay=0.99)",
     "l2-init(strength=0.001)",
@@ -22,7 +21,7 @@ _MNIST_METHODS = (
     "layer-norm",
     "hare-tortoise(decay=0.99, reset_every=100)",
     "hare-tortoise(decay=0.99, reset_every=100)+l2-init(strength=0.001)",
-    TWO_SPEEDS,
+    two_speeds(0.997),
 )
 
 

@@ -15,7 +15,7 @@ def online() -> list[Recipe]:
     plain = Recipe(
         name="online",
         methods=(
-            *references(0.9, 30),
+            *references(0.9, 30, (0.99, 100)),
             "warm-start",
             "l2-init(strength=0.001)",
             SHRINK_PERTURB,
@@ -60,7 +60,7 @@ def forgetting() -> list[Recipe]:
             source="mnist",
             scenario="permuted(tasks=50, rows_per_task=10000, order=independent, tests=all, test_rows=1000)",
             methods=(
-                *references(0.99, 100),
+                *references(0.99, 100, (0.999, 100)),
                 "warm-start",
                 "ema(decay=0.999)",
                 "l2-init(strength=0.001)",

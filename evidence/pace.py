@@ -72,6 +72,7 @@ def cifar10_short() -> list[Recipe]:
                 two_speeds(decay, anew=True),
                 "warm-start",
                 "ema(decay=0.99)",
+                "ema(decay=warmup(0.99))",
                 SHRINK_PERTURB,
                 f"{SHRINK_PERTURB}+ema(decay=0.99)",
                 slow(0.999),

@@ -38,6 +38,18 @@ def test_examples_come_again_where_there_are_fewer_all_as_often(rows: int) -> No
         assert max(times.values()) - min(times.values()) <= 1
 
 
+def test_what_comes_once_more_is_drawn_from_all_classes_anew_for_each_task() -> None:
+    drawn = []
+    for chunk in easy_hard(plain_images(120, 4), tasks=5, hard_classes=4, rows_per_task=160):
+        times = Counter(rows_and_labels(chunk.train)[0])
+        drawn.append({row for row, count in times.items() if count == max(times.values())})
+    for more in drawn[::2]:
+        assert len(more) == 40
+        # ten of each class on average; a standard deviation is 2.3
+        assert {row % 4 for row in more} == {0, 1, 2, 3}
+    assert drawn[0] != drawn[2] != drawn[4]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -93,6 +93,22 @@ def test_a_balanced_sample_has_as_many_of_each_class_as_there_are() -> None:
     assert abs(int(kept[0]) - int(kept[1])) <= 1
 
 
+def test_a_balanced_sample_goes_by_the_labels_that_came() -> None:
+    """One class, whose labels arrive wrong: a memory that is even over them cannot know that there is but one."""
+    labels = torch.zeros(200, dtype=torch.int64)
+    inputs = torch.arange(200.0)[:, None]
+    source = Source("one", inputs, labels, torch.zeros(1, 1), labels[:1], 4, (1,))
+    stream = limited(source, chunks=2, memory=40, sample="balanced", label_noise=(0.3, 0.0), seed=2)
+    rows, labels = rows_and_labels(stream[0].train)
+    given = dict(zip(rows, labels.tolist(), strict=True))
+    remembered = [row for row in rows_and_labels(stream[1].train)[0] if row in given]
+    counts = torch.bincount(torch.tensor([given[row] for row in remembered]), minlength=4)
+    had = torch.bincount(torch.tensor(list(given.values())), minlength=4)
+    assert had.tolist()[0] == 70
+    assert int(counts.sum()) == 40
+    assert all(int(kept) >= min(int(of), 10) for kept, of in zip(counts, had, strict=True))
+
+
 def test_what_is_set_aside_is_not_remembered(make_source: MakeSource) -> None:
     stream = limited(make_source(200), chunks=4, memory=20, validation=0.2)
     for index, chunk in enumerate(stream):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hare_tortoise.streams import Examples, Source, pairs
+from hare_tortoise.streams.scenarios.tasks import in_rounds
 from tests.streams.task_sources import plain_images, rows_and_labels
 
 
@@ -25,6 +26,11 @@ def test_no_class_comes_again_before_all_were_there(classes: int) -> None:
         of_round = [each for two in found[start : start + 3] for each in two]
         assert len(set(of_round)) == 6
     assert len(set(found)) > 6, "each round is a shuffle of its own"
+
+
+def test_the_first_of_a_pair_is_0() -> None:
+    expected = [tuple(each.tolist()) for each in in_rounds(6, [2] * 5, seed=4)]
+    assert [pair(chunk.train, 6) for chunk in pairs(plain_images(), tasks=5, seed=4)] == expected
 
 
 def test_a_task_has_all_examples_of_its_pair_and_is_tested_on_the_same_pair() -> None:

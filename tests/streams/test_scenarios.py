@@ -176,6 +176,20 @@ def test_the_check_notices_noise_that_stays_and_noise_of_new_examples_only(
             check_noise_is_drawn_anew(growing(source, chunks=2, label_noise=(0.5, 0.4)), source)
 
 
+def test_the_noise_of_a_chunk_says_nothing_of_that_of_the_next(make_source: MakeSource) -> None:
+    """From one generator for all chunks, the first number drawn would name the same place of a half and of the whole."""
+    source, again = make_source(100), 0
+    clean = source.train_targets
+    for seed in range(40):
+        places = []
+        for chunk in growing(source, chunks=2, label_noise=(0.02, 0.01), seed=seed):
+            rows, labels = rows_and_labels(chunk.train)
+            places.append(int((labels != clean[rows]).nonzero()))
+        again += places[0] == places[1] % 50
+    # by chance one in fifty
+    assert again <= 5
+
+
 def check_classes_are_mixed(stream: Stream) -> None:
     counts = torch.bincount(rows_and_labels(stream[0].train)[1], minlength=4)
     assert int(counts.min()) >= 15

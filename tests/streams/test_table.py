@@ -11,7 +11,7 @@ import torch
 
 from hare_tortoise.lab.recipe import read_source
 from hare_tortoise.streams import Table, growing, load_source
-from hare_tortoise.streams.table import first_come
+from hare_tortoise.streams.table import Encoding, first_come
 
 FRAME = pd.DataFrame(
     {
@@ -87,6 +87,24 @@ def test_rows_are_sorted_by_time_and_ties_stay(tmp_path: Path) -> None:
     stamps = FRAME.assign(when=pd.to_datetime(["2024-01-02", "2024-01-01", "2024-01-04", "2024-01-03"]))
     found: Any = load_source(str(write(tmp_path, ".parquet", stamps)), target="label", time="when")
     assert found.numeric[:, 0].tolist() == [2.5, 1.5, 4.0, 0.1]
+
+
+def test_rows_of_one_time_stay_as_they_stand_where_there_are_many(tmp_path: Path) -> None:
+    """Of four rows any way of sorting keeps the order."""
+    times = torch.randint(5, (1000,), generator=torch.Generator().manual_seed(0)).tolist()
+    frame = pd.DataFrame({"place": range(1000), "when": times, "label": [0, 1] * 500})
+    expected = sorted(range(1000), key=times.__getitem__)
+    assert read(tmp_path, frame, time="when").numeric.flatten().tolist() == expected
+
+
+def test_a_column_that_never_changes_is_nothing() -> None:
+    """The mean of a thousand times 0.1 is not 0.1: what rounding leaves is no scale."""
+    numbers = torch.full((1001, 1), 0.1, dtype=torch.float64)
+    numbers[-1] = 0.3
+    none = torch.zeros(1001, 0, dtype=torch.int64)
+    table = Table("mine", ("a",), numbers, none, (), torch.arange(1001) % 2, 2, ("down", "up"))
+    inputs = Encoding(table, 1000).inputs(torch.arange(1001))
+    assert inputs.flatten().tolist() == [0.0] * 1001
 
 
 def test_columns_are_dropped_or_taken_as_categories(tmp_path: Path) -> None:

@@ -126,6 +126,14 @@ def test_validation_data_are_held_out_where_the_recipe_has_none() -> None:
     assert with_validation(RECIPE) == (RECIPE, ())
 
 
+def test_noisy_validation_labels_are_told(tmp_path: Path) -> None:
+    for noise, told in (("0.2", True), ("(0.5, 0.0)", True), ("0.0", False), ("(0.0, 0.0)", False)):
+        recipe = RECIPE.replace(scenario=f"growing(chunks=2, label_noise={noise})", seeds=1)
+        out = tmp_path / noise
+        run_sweep(recipe, ["lr=1e-3"], out=out, method="warm-start", workers=0, quiet=True)
+        assert ("against labels that are partly wrong" in (out / "sweep.md").read_text()) is told
+
+
 def test_a_published_setting_on_fewer_rows_does_not_pass_for_it(tmp_path: Path) -> None:
     published = RECIPE.replace(scale="paper", rows=50_000, validation=0.0, seeds=1)
     result = run_sweep(published, ["lr=1e-3"], out=tmp_path, method="warm-start", workers=0, quiet=True)

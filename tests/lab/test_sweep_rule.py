@@ -35,7 +35,7 @@ def test_the_peak_is_found_in_steps_of_the_last_chunk() -> None:
     assert (panel.near, panel.cells, panel.edge) == (1, 25, False)
     assert rule.losses == ()
     assert "best horizon 1/(1 − decay): 0.5 of the last chunk's steps; best reset interval: 0.15" in str(rule)
-    assert "1 of 25 settings" in str(rule)
+    assert "1 of the 25 settings with resets" in str(rule)
 
 
 def test_between_cells_the_middle_is_that_of_the_logarithms() -> None:

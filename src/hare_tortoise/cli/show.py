@@ -45,7 +45,7 @@ def show_sweep(sweep: Sweep, path: Path, most: int = 12) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from hare_tortoise.lab.sweep_page import ranked_lines, said
+    from hare_tortoise.lab.sweep_page import ranked_lines, said, said_of_rule
 
     console = Console()
     for budget in sweep.recipe.budgets:
@@ -60,8 +60,8 @@ def show_sweep(sweep: Sweep, path: Path, most: int = 12) -> int:
             print(f"… and {len(lines) - most} more in {path.name}")
         console.print()
         console.print(said(sweep, budget), highlight=False, markup=False)
-    if sweep.rule is not None:
-        console.print(f"rule of thumb, from this grid alone: {sweep.rule}", highlight=False, markup=False)
+    if rule := said_of_rule(sweep):
+        console.print(rule, highlight=False, markup=False)
     for note in sweep.notes:
         console.print(f"note: {note}", highlight=False, markup=False, style="yellow")
     for failure in sweep.failures:

@@ -18,7 +18,7 @@ from hare_tortoise.lab.plan import ChunkPlan
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.run import check, mark_rows
 from hare_tortoise.lab.search import Search, Study, rungs_of
-from hare_tortoise.lab.spec import parse_sum
+from hare_tortoise.lab.spec import parse, parse_sum
 from hare_tortoise.lab.sweep_cells import Cell, Figure, cells_from, ranking
 from hare_tortoise.lab.sweep_page import Sweep, page
 from hare_tortoise.lab.sweep_rule import rule_of_thumb
@@ -74,6 +74,7 @@ def run_sweep(
         ImportError: A search is asked for and optuna is not installed.
     """
     recipe, notes = with_validation(mark_rows(recipe, data_root))
+    notes = (*notes, *_noise_notes(recipe))
     _check_request(recipe, search, trials, data_root)
     space = read_space(recipe, _method(recipe) if method is None else method, over)
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
@@ -111,6 +112,18 @@ def with_validation(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
     if recipe.scale == "paper":
         scale = f"validation={VALIDATION:g}"
     return recipe.replace(validation=VALIDATION, scale=scale), (note,)
+
+
+def _noise_notes(recipe: Recipe) -> tuple[str, ...]:
+    """Say that what is chosen on carries label noise, where the scenario has it."""
+    noise = dict(parse(recipe.scenario).settings).get("label_noise")
+    if not noise or (isinstance(noise, tuple) and not any(noise)):
+        return ()
+    return (
+        "validation rows are labelled as noisily as the chunk that they are held out of (label_noise), as that is all "
+        "one would have then: validation accuracies of a noisy chunk are against labels that are partly wrong, and the "
+        "choice is made on them; test data are clean",
+    )
 
 
 def write_sweep(sweep: Sweep, out: Path, sides: tuple[str, str] | None) -> None:

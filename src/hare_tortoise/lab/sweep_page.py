@@ -11,7 +11,7 @@ from hare_tortoise.lab.search import Search
 from hare_tortoise.lab.sweep_cells import Cell, Figure, Ranked, opponents, ranking
 from hare_tortoise.lab.sweep_rule import Rule
 from hare_tortoise.lab.sweep_unit import parent_of, show_value
-from hare_tortoise.lab.wording import labels, listing, percent, points
+from hare_tortoise.lab.wording import capital, labels, listing, percent, points
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,29 @@ def said(sweep: Sweep, budget: float) -> str:
         text += "Below 3 seeds the ranking is anecdotal. "
     elif len(ended) > 1:
         text += f"The validation data cannot tell {tied} of the {len(ended) - 1} others that ended from it. "
-    if "hare-tortoise" in sweep.method and parent_of(best.cell.unit.method) is None:
+    if _without_resets(sweep, best.cell):
         text += "It is the average alone, without resets. "
     average, final = (percent(best.cell.estimate("test", figure)) for figure in ("average", "final"))
     text += f"On test data it reaches {average} % on average over the stream and {final} % at its end"
     against = _against(best.cell, sweep)
     return f"{text}; its {sweep.figure} against {listing(against)} points." if against else f"{text}."
+
+
+def said_of_rule(sweep: Sweep) -> str:
+    """Say the rule of thumb, and where what is chosen has no resets, which it is of; empty where there is none."""
+    if sweep.rule is None:
+        return ""
+    chosen = {budget: sweep.chosen(budget) for budget in sweep.recipe.budgets}
+    lost = [budget for budget, cell in chosen.items() if cell is not None and _without_resets(sweep, cell)]
+    of = ""
+    if lost:
+        at = f" at budget {listing([f'{budget:g}' for budget in lost])}" if len(chosen) > 1 else ""
+        of = f"what is chosen{at} has no resets; this is only of the settings that have them: "
+    return f"rule of thumb, from this grid alone: {of}{sweep.rule}"
+
+
+def _without_resets(sweep: Sweep, cell: Cell) -> bool:
+    return "hare-tortoise" in sweep.method and parent_of(cell.unit.method) is None
 
 
 def _against(cell: Cell, sweep: Sweep) -> list[str]:
@@ -127,7 +144,7 @@ def ranked_lines(sweep: Sweep, budget: float) -> tuple[tuple[str, ...], list[tup
         state = {"pruned": f"pruned after chunk {cell.chunks}", "complete": "complete"}.get(
             cell.state, cell.state
         )
-        tie = " (tie)" if ranked.tied else ""
+        tie = " (tie)" if ranked.tied and ranked.behind is not None and not ranked.behind.anecdotal else ""
         lines.append(
             (
                 "" if ranked.place is None else str(ranked.place),
@@ -173,8 +190,7 @@ def page(sweep: Sweep, pictures: Sequence[str] = ()) -> str:
     if recipe.scale not in ("paper", "own"):
         parts.append(f"**Scaled: {recipe.scale}.** These are not the figures of the published setting.")
     parts += [said(sweep, budget) for budget in recipe.budgets]
-    if sweep.rule is not None:
-        parts.append(f"Rule of thumb, from this grid alone: {sweep.rule}")
+    parts.append(capital(said_of_rule(sweep)))
     parts += [f"![{name}]({name})" for name in pictures]
     for budget in recipe.budgets:
         at = f" at budget {budget:g}" if len(recipe.budgets) > 1 else ""

@@ -146,7 +146,7 @@ def sentence(rule: Rule) -> str:
     said = (
         f"best horizon 1/(1 − decay): {_span(best_h)} of the last chunk's steps; best reset interval: {_span(best_i)} "
         f"of them (by {rule.figure} {rule.data} accuracy{f', in {len(panels)} panels' if many else ''}). Within one "
-        f"point of the best: {near} of {cells} settings, with horizons of "
+        f"point of the best: {near} of the {cells} settings with resets, with horizons of "
         f"{_span([end for p in panels for end in p.horizons])} and resets every "
         f"{_span([end for p in panels for end in p.intervals])}; in the middle of them {rule.horizon:.2g} and "
         f"{rule.interval:.2g}."

@@ -160,6 +160,20 @@ def test_what_is_judged_stands_under_the_table() -> None:
     assert "R² (share of variance explained) in %" in " ".join(printed(numbers).split())
 
 
+def test_numbers_below_zero_have_one_minus() -> None:
+    recipe = growing_recipe()
+    worse = [
+        dataclasses.replace(
+            r, rows=tuple({**line, "test_accuracy": line["test_accuracy"] - 1} for line in r.rows)
+        )
+        for r in growing_results(recipe)
+    ]
+    columns = lay_out(compare(recipe, of_numbers(worse)))
+    cells = dict(zip(columns.header, columns.lines[1], strict=True))
+    assert cells["final"].startswith("−")
+    assert not any(cell.startswith("-") for line in columns.lines for cell in line)
+
+
 def test_sequences_of_tasks_have_a_table_of_their_own() -> None:
     recipe = task_recipe()
     comparison = compare(recipe, task_results(recipe))

@@ -174,7 +174,7 @@ def _against_baseline(comparison: Comparison) -> list[str]:
     if above:
         parts.append(f"{listing(above)} lie{_s(above)} above")
     if level:
-        parts.append(f"{listing(level)} {'are' if len(level) > 1 else 'is'} not told apart from it")
+        parts.append(f"no difference to it is shown for {listing(level)}")
     if below:
         parts.append(f"{listing(below)} lie{_s(below)} below it and count{_s(below)} as no gain")
     told = ", ".join(parts) or "too few seeds finished"
@@ -207,7 +207,7 @@ def _order(comparison: Comparison) -> list[str]:
         clauses.append(f"{listing(below)} lie{_s(below)} below {'it' if above else 'from scratch'}")
     it = "it" if clauses else "from scratch"
     if level := group(0):
-        clauses.append(f"{listing(level)} {'are' if len(level) > 1 else 'is'} not told apart from {it}")
+        clauses.append(f"no difference to {it} is shown for {listing(level)}")
     if few := [names[method] for method, gain in gains if gain is None]:
         clauses.append(f"of {listing(few)} too few seeds finished")
     nobody = "no method is credited with a gain" if gains else "only from scratch was run"
@@ -225,7 +225,7 @@ def _reached(comparison: Comparison) -> list[str]:
         clauses.append(
             f"at full budget warm start ends {distance} points {place} from scratch"
             if place
-            else f"at full budget warm start is not told apart from from scratch ({points(gain)} points)"
+            else f"at full budget no difference to from scratch is shown for warm start ({points(gain)} points)"
         )
     by_cost: dict[str, list[str]] = {}
     never: list[str] = []
@@ -237,11 +237,12 @@ def _reached(comparison: Comparison) -> list[str]:
             by_cost.setdefault(share(line.cost), []).append(names[line.method])
     costs = sorted(by_cost, key=lambda text: float(text.removesuffix(" %")))
     reached = [f"at {cost} of its cost by {listing(by_cost[cost])}" for cost in costs]
-    if never:
-        reached.append(f"at no budget by {listing(never)}")
+    margin = f"{100 * comparison.margin:g} point{'' if comparison.margin == 0.01 else 's'}"
     if reached:
-        margin = f"{100 * comparison.margin:g} point{'' if comparison.margin == 0.01 else 's'}"
         clauses.append(f"from scratch at full budget is reached (within {margin}) {', '.join(reached)}")
+    if never:
+        of = "it" if reached else "from scratch at full budget"
+        clauses.append(f"{listing(never)} never come{_s(never)} within {margin} of {of}")
     if unknown:
         clauses.append(f"of {listing(unknown)} too few seeds finished")
     gains = [(e, _gain(comparison, e)) for e in _entries(comparison) if e.method != WARM_START]

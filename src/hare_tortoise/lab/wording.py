@@ -97,11 +97,14 @@ def percent(estimate: Estimate | None, *, interval: bool = True) -> str:
     Example:
         >>> percent(Estimate(0.9812, 0.9712, 0.9912, 5)), percent(Estimate(0.5, None, None, 2)), percent(None)
         ('98.1 ± 1.0', '50.0', '–')
+        >>> percent(Estimate(-0.0192, -0.0362, -0.0022, 5)), percent(Estimate(-0.0004, None, None, 2))
+        ('−1.9 ± 1.7', '0.0')
     """
     if estimate is None:
         return "–"
     spread = f" ± {100 * estimate.half:.1f}" if interval and estimate.half is not None else ""
-    return f"{100 * estimate.mean:.1f}{spread}"
+    mean = f"{100 * estimate.mean:.1f}"
+    return f"{'0.0' if float(mean) == 0 else mean}{spread}".replace("-", "−")
 
 
 def points(estimate: Estimate | None) -> str:

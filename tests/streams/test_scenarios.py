@@ -177,7 +177,7 @@ def test_the_check_notices_noise_that_stays_and_noise_of_new_examples_only(
 
 
 def test_the_noise_of_a_chunk_says_nothing_of_that_of_the_next(make_source: MakeSource) -> None:
-    """From one generator for all chunks, the first number drawn would name the same place of a half and of the whole."""
+    """One generator for all chunks would name the same place of a half and of the whole with its first number."""
     source, again = make_source(100), 0
     clean = source.train_targets
     for seed in range(40):

@@ -106,7 +106,10 @@ def fixed_of(method: str) -> str:
 
 def _is_fixed(method: str) -> bool:
     """Hare & Tortoise alone at two numbers."""
-    return method.startswith("hare-tortoise(") and "share=" not in method and "+" not in method
+    if not method.startswith("hare-tortoise(") or "+" in method:
+        return False
+    settings = dict(parse(method).settings)
+    return all(isinstance(settings.get(name), int | float) for name in ("decay", "reset_every"))
 
 
 def summaries(first: int | None = None) -> Callable[[Sequence[Result]], Mapping[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hare_tortoise.lab.statistics import Estimate
-from hare_tortoise.lab.wording import duration, labels, points, share
+from hare_tortoise.lab.wording import duration, labels, points, scale_note, share
 
 
 def test_settings_stand_only_where_they_tell_apart() -> None:
@@ -20,6 +20,18 @@ def test_names_stay_distinct() -> None:
 
 def test_a_repeated_method_is_one_label() -> None:
     assert labels(["ema(decay=0.9)"] * 2) == {"ema(decay=0.9)": "EMA"}
+
+
+def test_an_optimizer_that_changes_the_weight_decay_alone_is_named_by_it() -> None:
+    methods = ["warm-start", "adamw(weight_decay=0.1)", "adamw(weight_decay=0.1)+l2-init"]
+    assert list(labels(methods).values()) == ["warm start", "weight decay 0.1", "weight decay 0.1 + L2 Init"]
+    others = ["adamw", "adamw(weight_decay=0.1, amsgrad=True)", "adam(weight_decay=0.1)"]
+    assert [labels([method])[method] for method in others] == ["AdamW", "AdamW", "Adam"]
+
+
+def test_a_scale_is_named_where_it_is_smaller() -> None:
+    notes = [scale_note(scale) for scale in ("paper", "own", "1,000 of 60,000 images")]
+    assert notes == ["", "", "scaled down (1,000 of 60,000 images)"]
 
 
 @pytest.mark.parametrize(

@@ -198,9 +198,22 @@ def added(method: str) -> str:
     return "+".join(name for name in names if name != FROM_SCRATCH) or FROM_SCRATCH
 
 
+def scale_note(scale: str) -> str:
+    """Say what the trainings were scaled down to; nothing where they were not.
+
+    Example:
+        >>> scale_note("desk"), scale_note("own")
+        ('scaled down (desk)', '')
+    """
+    return "" if scale in ("paper", "own") else f"scaled down ({scale})"
+
+
 def _word(call: Call) -> str:
     if call.external:
         return call.name.rsplit(":", 1)[1]
+    # the optimizer of recipes that name none, with more decay: the decay is the method
+    if call.name == "adamw" and [name for name, _ in call.settings] == ["weight_decay"]:
+        return f"weight decay {call.settings[0][1]}"
     return _NAMES.get(call.name, call.name.replace("-", " "))
 
 

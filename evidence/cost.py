@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from evidence.common import DIGITS, MNIST, SHRINK_PERTURB, references, two_speeds
 from evidence.curves import Axes, Curve, curves
+from evidence.names import short_labels
 from hare_tortoise.lab.comparison import Comparison
 from hare_tortoise.lab.recipe import FROM_SCRATCH, Recipe
 from hare_tortoise.lab.statistics import Estimate, mean_interval
 from hare_tortoise.lab.trial import Result, Row
-from hare_tortoise.lab.wording import labels, percent, starts_anew
+from hare_tortoise.lab.wording import percent, scale_note, starts_anew
 
 BUDGETS = (0.1, 0.3, 1.0)
 EVERY = (1, 2, 3, 5)
@@ -93,7 +94,7 @@ def summary(results: Sequence[Result]) -> dict[str, str]:
 
 def picture(comparison: Comparison, results: Sequence[Result]) -> str:
     """Draw the average accuracy over the stream against the cost, one curve for each method."""
-    names = labels(comparison.methods)
+    names = short_labels(comparison.methods)
     by_method: Mapping[str, list[tuple[float, Estimate]]] = {
         method: sorted(
             (
@@ -116,6 +117,7 @@ def picture(comparison: Comparison, results: Sequence[Result]) -> str:
         "samples processed, as a share of from scratch at every chunk",
         "test accuracy, mean over the stream",
         logarithmic=True,
+        note=scale_note(comparison.scale),
     )
     name = f"from scratch every {', '.join(map(str, EVERY[::-1]))} chunks"
     return curves(axes, [*shown, Curve(name, rarer, dashed=True)])

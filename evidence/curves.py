@@ -7,11 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evidence.names import LETTER
 from hare_tortoise.lab.statistics import Estimate
 
-_WIDTH, _HEIGHT = 900, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 580, 34, 366
-_INK, _PALE, _GRID = "#1f2430", "#5b6270", "#e6e8ed"
+_HEIGHT = 430
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 580, 44, 376
+_INK, _PALE, _GRID, _SCALED = "#1f2430", "#5b6270", "#e6e8ed", "#6b5200"
 _COLOURS = (
     "#0b7285",
     "#b45f06",
@@ -54,6 +55,7 @@ class Axes:
         y: name of the vertical axis.
         percent: whether values are shares, shown in percent.
         logarithmic: whether places are; they are shares of a whole then.
+        note: below the title: what the trainings were scaled down to.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Axes:
     y: str
     percent: bool = True
     logarithmic: bool = False
+    note: str = ""
 
 
 def curves(axes: Axes, shown: Sequence[Curve]) -> str:
@@ -84,6 +87,8 @@ def curves(axes: Axes, shown: Sequence[Curve]) -> str:
         return _LEFT + (_RIGHT - _LEFT) * along, _BOTTOM - (_BOTTOM - _TOP) * (y - low) / (high - low)
 
     parts = [_text(_LEFT, 18, axes.title, colour=_INK), *_grid(axes, shown, spans, at)]
+    if axes.note:
+        parts.append(_text(_LEFT, 35, axes.note, colour=_SCALED))
     tails = []
     for number, curve in enumerate(shown):
         colour = _COLOURS[number % len(_COLOURS)]
@@ -99,9 +104,11 @@ def curves(axes: Axes, shown: Sequence[Curve]) -> str:
             parts.append(f'<circle cx="{left:.1f}" cy="{y:.1f}" r="2.6" fill="{colour}"/>')
         tails.append((drawn[-1][1], drawn[-1][0], curve.name, colour))
     parts += _names(tails)
+    begun = ((_LEFT, axes.title), (_LEFT, axes.note), *((_RIGHT + 18, curve.name) for curve in shown))
+    width = round(max(left + LETTER * len(text) for left, text in begun)) + 12
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {_FONT} font-size="12">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{_HEIGHT}" '
+        f'viewBox="0 0 {width} {_HEIGHT}" role="img" {_FONT} font-size="12">'
         f'<title>{html.escape(axes.title)}</title><rect width="100%" height="100%" fill="#fff"/>'
         f"{''.join(parts)}</svg>\n"
     )
@@ -122,7 +129,7 @@ def _grid(
         y = at(shown[0].points[0][0], number * step)[1]
         text = f"{100 * number * step:g} %" if axes.percent else f"{number * step:g}"
         parts.append(f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="{_GRID}"/>')
-        parts.append(_text(_LEFT - 8, y + 4, text, "end"))
+        parts.append(_text(_LEFT - 8, y + 4, text.replace("-", "−"), "end"))
     if axes.logarithmic:
         whole = [s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0) if left <= math.log(s) <= right]
         ticks = [(share, f"{100 * share:g} %") for share in whole]

@@ -7,13 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evidence.names import LETTER, legend, short_labels
 from hare_tortoise.lab.comparison import Comparison, Entry
 from hare_tortoise.lab.recipe import FROM_SCRATCH
 from hare_tortoise.lab.statistics import Estimate
-from hare_tortoise.lab.wording import is_control, labels, points
+from hare_tortoise.lab.wording import is_control, points, scale_note
 
-_LEFT, _PANEL, _GAP, _LINE, _TOP = 330, 250, 96, 19, 46
+_PANEL, _GAP, _LINE, _TOP = 250, 96, 19, 46
 _INK, _PALE, _CONTROL, _CONTINUED = "#1f2430", "#5b6270", "#b45f06", "#0b7285"
+_SCALED = "#6b5200"
 _FONT = "font-family=\"'Segoe UI','Helvetica Neue',Roboto,'Liberation Sans',Arial,sans-serif\""
 
 
@@ -47,23 +49,31 @@ def forest(comparison: Comparison) -> str | None:
     if not found:
         return None
     found.sort(key=lambda item: -item[2].mean)
+    names = short_labels(comparison.methods)
+    left = round(24 + LETTER * max(len(names[entry.method]) for entry, _, _ in found))
+    scale = scale_note(comparison.scale)
+    top = _TOP + (18 if scale else 0)
     panels = (
-        _panel("final accuracy, points over from scratch", _LEFT, [final for _, final, _ in found]),
-        _panel("average over the stream", _LEFT + _PANEL + _GAP, [average for _, _, average in found]),
+        _panel("final accuracy, points over from scratch", left, [final for _, final, _ in found]),
+        _panel("average over the stream", left + _PANEL + _GAP, [average for _, _, average in found]),
     )
-    height = _TOP + _LINE * len(found) + 30
-    names = labels(comparison.methods)
-    parts = [part for panel in panels for part in _frame(panel, height)]
+    foot = top + _LINE * len(found) + 30
+    parts = [part for panel in panels for part in _frame(panel, top, foot)]
+    if scale:
+        parts.append(_text(12, 18, scale, colour=_SCALED))
     for place, (entry, final, average) in enumerate(found):
-        y = _TOP + _LINE * (place + 0.5)
+        y = top + _LINE * (place + 0.5)
         colour = _CONTROL if is_control(entry.method) else _CONTINUED
-        parts.append(_text(_LEFT - 12, y + 4, _short(names[entry.method]), "end", colour=_name(entry)))
+        parts.append(_text(left - 12, y + 4, names[entry.method], "end", colour=_name(entry)))
         parts += [
             part
             for panel, estimate in zip(panels, (final, average), strict=True)
             for part in _mark(panel, estimate, y, colour)
         ]
-    width = _LEFT + 2 * _PANEL + 2 * _GAP
+    said = legend(comparison.methods)
+    if said:
+        parts.append(_text(12, foot + 12, said, size=11))
+    width, height = left + 2 * _PANEL + 2 * _GAP, foot + (22 if said else 0)
     title = html.escape(f"{comparison.recipe}: differences to from scratch")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -80,14 +90,15 @@ def _panel(title: str, left: float, values: Sequence[Estimate]) -> _Panel:
     return _Panel(title, left, low - pad, high + pad)
 
 
-def _frame(panel: _Panel, height: float) -> list[str]:
+def _frame(panel: _Panel, top: float, foot: float) -> list[str]:
     step = next(s for s in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5) if (panel.high - panel.low) / s <= 6)
-    parts = [_text(panel.left, 18, panel.title, colour=_INK)]
+    parts = [_text(panel.left, top - 28, panel.title, colour=_INK)]
     for number in range(math.ceil(panel.low / step), math.floor(panel.high / step) + 1):
         x = panel.x(number * step)
         stroke = _INK if number == 0 else "#e6e8ed"
-        parts.append(f'<path d="M{x:.1f} {_TOP - 8}V{height - 26}" stroke="{stroke}"/>')
-        parts.append(_text(x, height - 10, f"{100 * number * step:+g}" if number else "0", "middle"))
+        parts.append(f'<path d="M{x:.1f} {top - 8}V{foot - 26}" stroke="{stroke}"/>')
+        tick = f"{100 * number * step:+g}".replace("-", "−") if number else "0"
+        parts.append(_text(x, foot - 10, tick, "middle"))
     return parts
 
 
@@ -109,10 +120,6 @@ def _mark(panel: _Panel, estimate: Estimate, y: float, colour: str) -> list[str]
 
 def _name(entry: Entry) -> str:
     return _CONTROL if is_control(entry.method) else _INK
-
-
-def _short(name: str, most: int = 52) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _text(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from evidence.curves import Axes, Curve, curves
+from evidence.names import short_labels
 from evidence.tasks import forgetting, online
 from hare_tortoise.lab import sequence
 from hare_tortoise.lab.comparison import compare, ends
@@ -15,7 +17,7 @@ from hare_tortoise.lab.report_tasks import task_picture
 from hare_tortoise.lab.sequence import find_tasks, matrix, mean_matrix, seen_so_far
 from hare_tortoise.lab.statistics import mean_interval
 from hare_tortoise.lab.trial import Result, Row
-from hare_tortoise.lab.wording import labels, percent, points, starts_anew
+from hare_tortoise.lab.wording import labels, percent, points, scale_note, starts_anew
 
 BLOCK = 10
 # the tasks at the end of the stream whose accuracy, each when it is the newest, is averaged
@@ -57,10 +59,9 @@ def online_summary(results: Sequence[Result]) -> dict[str, str]:
         mine = [result for result in results if result.recipe == recipe.name]
         if mine:
             axes = Axes(f"Online accuracy ({_ANEW})", f"task (means over {BLOCK} tasks)", "online accuracy")
-            made[f"{recipe.name}-accuracy.svg"] = curves(axes, over_seeds(recipe, mine, in_blocks))
+            made[f"{recipe.name}-accuracy.svg"] = _drawn(recipe, axes, mine, in_blocks)
             for name, axes in MEASURES.items():
-                shown = over_seeds(recipe, mine, partial(measured, name=name))
-                made[f"{recipe.name}-{name}.svg"] = curves(axes, shown)
+                made[f"{recipe.name}-{name}.svg"] = _drawn(recipe, axes, mine, partial(measured, name=name))
     return made
 
 
@@ -75,14 +76,19 @@ def forgetting_summary(results: Sequence[Result]) -> dict[str, str]:
     )
     return {
         **made,
-        **maps(results),
-        "forgetting-curves.svg": curves(seen, over_seeds(recipe, results, on_all_seen)),
-        "forgetting-age.svg": curves(age, over_seeds(recipe, results, by_age)),
+        **maps(recipe, results),
+        "forgetting-curves.svg": _drawn(recipe, seen, results, on_all_seen),
+        "forgetting-age.svg": _drawn(recipe, age, results, by_age),
         "forgetting.md": kept_table(recipe, results),
     }
 
 
-def maps(results: Sequence[Result]) -> dict[str, str]:
+def _drawn(recipe: Recipe, axes: Axes, results: Sequence[Result], values: Values) -> str:
+    scaled = dataclasses.replace(axes, note=scale_note(recipe.scale))
+    return curves(scaled, over_seeds(recipe, results, values))
+
+
+def maps(recipe: Recipe, results: Sequence[Result]) -> dict[str, str]:
     """Draw the matrices that show most, each alone, smaller by far than all together; each on its own scale."""
     made = {}
     for part, name, method, key in MAPS:
@@ -91,14 +97,16 @@ def maps(results: Sequence[Result]) -> dict[str, str]:
         if tasks is not None:
             panel = Panel(name, mean_matrix([matrix(each, tasks, key) for each in rows]))
             made[f"forgetting-{part}.svg"] = draw_matrices(
-                [panel], title="Accuracy on each task (a scale of its own)"
+                [panel],
+                title="Accuracy on each task (colours of its own)",
+                note=scale_note(recipe.scale),
             )
     return made
 
 
 def over_seeds(recipe: Recipe, results: Sequence[Result], values: Values) -> list[Curve]:
     """Mean with interval over the seeds of a method, at each place; dashed where every task starts anew."""
-    names, shown = labels(recipe.methods), []
+    names, shown = short_labels(recipe.methods), []
     for method in recipe.methods:
         found = [values(ends(each)) for each in results if each.method == method and each.failure is None]
         places = sorted(set(found[0]).intersection(*found)) if found else []

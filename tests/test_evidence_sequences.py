@@ -103,7 +103,7 @@ def test_the_table_has_the_hare_where_another_network_is_deployed(monkeypatch: p
 def test_the_tortoise_and_its_hare_stand_alone() -> None:
     (recipe,) = forgetting()
     slow = "hare-tortoise(decay=0.999, reset_every=100)"
-    made = sequences.maps([result(recipe.name, slow, seed, rows(WARM, HARE)) for seed in (0, 1)])
+    made = sequences.maps(recipe, [result(recipe.name, slow, seed, rows(WARM, HARE)) for seed in (0, 1)])
     assert list(made) == ["forgetting-tortoise.svg", "forgetting-hare.svg"]
     # task 2 after chunk 3: 0.6 of 0.1 … 0.9, and of the hare 0.5 of 0.1 … 0.7
     for drawn, share in zip(made.values(), (5 / 8, 4 / 6), strict=True):
@@ -131,4 +131,4 @@ def test_references_are_dashed_and_no_two_curves_look_alike() -> None:
         looks = re.findall(
             r'<path d="M[^"]*" fill="none" stroke="(#\w+)" stroke-width="1.8"( stroke-dasharray)?', drawn
         )
-        assert len(set(looks)) == len(looks) == 13
+        assert len(set(looks)) == len(looks) == len(recipe.methods)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from xml.etree import ElementTree
@@ -106,7 +107,7 @@ def test_panels_axes_and_what_stands_beside_are_named(cells: tuple[Cell, ...]) -
     texts = [element.text or "" for element in root.iter(f"{SVG}text")]
     assert "Digits & more" in texts
     assert [text for text in texts if text.startswith("lr=")] == ["lr=0.001", "lr=0.003"]
-    assert {"decay", "reset_every", "0.97", "100", "none"} <= set(texts)
+    assert {"decay", "reset_every (optimizer steps)", "0.97", "100", "none"} <= set(texts)
     for name in (
         "warm start: ",
         "from scratch: ",
@@ -115,6 +116,47 @@ def test_panels_axes_and_what_stands_beside_are_named(cells: tuple[Cell, ...]) -
     ):
         assert sum(text.startswith(name) for text in texts) == 2
     assert "prefers-color-scheme:dark" in heat_map(cells)
+
+
+def test_what_was_scaled_down_says_so(cells: tuple[Cell, ...]) -> None:
+    assert "scaled down" not in heat_map(cells)
+    recipe = grid_recipe(DECAYS, INTERVALS).replace(scale="100 of 60,000 images")
+    results = curves(recipe, {method: [[value] for value in of] for method, of in accuracies(0).items()})
+    root = ElementTree.fromstring(heat_map(cells_from(results, grid_units(recipe))))
+    (note,) = [e for e in root.iter(f"{SVG}text") if e.text == "scaled down (100 of 60,000 images)"]
+    first = min(float(rect.get("y", "nan")) for g in root.iter(f"{SVG}g") for rect in g.iter(f"{SVG}rect"))
+    assert float(note.get("y", "nan")) < first - 20
+
+
+def test_the_scale_of_colours_spans_what_ended_and_nothing_else(cells: tuple[Cell, ...]) -> None:
+    recipe = grid_recipe(DECAYS, INTERVALS)
+    values = {method: [[value] for value in of] for method, of in accuracies(0).items()}
+    values[pair(0.9, 10)], values[pair(0.97, 10)] = [[0.01]] * 3, [[0.99]] * 3
+    results = [
+        dataclasses.replace(r, failure="diverged") if (r.method, r.seed) == (pair(0.97, 10), 0) else r
+        for r in curves(recipe, values)
+    ]
+    units = grid_units(recipe)
+    pruned = {unit: 1 for unit in units if unit.method == pair(0.9, 10)}
+    found = cells_from(results, units, pruned)
+    assert {cell.state for cell in found} == {"complete", "pruned", "failed"}
+    ended = [
+        100 * float(np.mean(of))
+        for method, of in accuracies(0).items()
+        if method not in (*BESIDE, pair(0.9, 10), pair(0.97, 10))
+    ]
+    assert f"{min(ended):.1f} to {max(ended):.1f} %" in heat_map(found)
+
+
+def test_no_text_leaves_the_picture(cells: tuple[Cell, ...]) -> None:
+    root = ElementTree.fromstring(heat_map(cells[:1], title="t"))
+    width = float(root.get("width", "nan"))
+    starting = [e for e in root.iter(f"{SVG}text") if e.get("text-anchor") == "start" and e.text]
+    # letters of a wide font are about 0.6 of their size
+    ends = [
+        float(e.get("x", "nan")) + 0.6 * float(e.get("font-size", "nan")) * len(str(e.text)) for e in starting
+    ]
+    assert max(ends) < width
 
 
 def test_the_order_of_results_changes_nothing(cells: tuple[Cell, ...]) -> None:

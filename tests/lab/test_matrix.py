@@ -49,6 +49,35 @@ def test_titles_are_text() -> None:
     assert {"<b>", "<x>&y", "<u>"} <= {element.text for element in root.iter(f"{SVG}text")}
 
 
+def test_long_names_are_broken_and_run_into_nothing() -> None:
+    name = "from scratch + Hare & Tortoise (decay=warmup(0.99), reset_every=100): hare"
+    panels = [Panel(name, ((0.1, 0.2),)), Panel("short", ((0.3, 0.4),)), Panel(name, ((0.5, 0.6),))] * 2
+    root = ElementTree.fromstring(draw_matrices(panels, title="t", note="scaled down (desk)"))
+    texts = [e for e in root.iter(f"{SVG}text") if e.text]
+    titles = [e for e in texts if e.get("fill") == "#1f2430" and e.text not in ("t", "short")]
+    assert " ".join(str(e.text) for e in titles) == " ".join([name] * 4)
+    frames = [e for e in root.iter(f"{SVG}rect") if e.get("fill") == "none"]
+    tall, side = ({float(e.get(size, "nan")) for e in frames} for size in ("height", "width"))
+    tops = sorted({float(e.get("y", "nan")) for e in frames})
+    for text in titles:
+        x, y, size = (float(text.get(key, "nan")) for key in ("x", "y", "font-size"))
+        assert size >= 11
+        assert x in {float(e.get("x", "nan")) for e in frames}
+        assert 0.6 * size * len(str(text.text)) <= min(side)
+        # below the title and the note, or below the panels of the first row and their numbers
+        assert 40 + size < y < tops[0] or tops[0] + min(tall) + 15 + size < y < tops[1]
+    (note,) = [e for e in texts if e.text == "scaled down (desk)"]
+    assert float(note.get("y", "nan")) == 40
+
+
+def test_a_long_title_widens_the_picture() -> None:
+    svg = draw_matrices([Panel("x", ((0.5, -0.5),))], title="a title of this length " * 4)
+    root = ElementTree.fromstring(svg)
+    assert float(root.get("width", "nan")) > 52 + 0.6 * 15 * 4 * 23
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert "−50 %" in texts
+
+
 @pytest.mark.parametrize(
     ("panels", "message"),
     [

@@ -133,4 +133,4 @@ def test_numbers_may_be_predicted_far_worse_than_by_their_mean() -> None:
         e.text
         for e in ElementTree.fromstring(picture(compare(recipe, of_numbers(results)))).iter(f"{SVG}text")
     ]
-    assert "-6000 %" in texts
+    assert "−6000 %" in texts

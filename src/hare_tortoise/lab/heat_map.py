@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from hare_tortoise.lab.spec import Value
 from hare_tortoise.lab.sweep_cells import Cell, Data, Figure, Verdict, beats
 from hare_tortoise.lab.sweep_unit import show_value
-from hare_tortoise.lab.wording import labels, percent
+from hare_tortoise.lab.wording import labels, percent, scale_note
 
 CELL_WIDTH, CELL_HEIGHT = 58, 38
 _LEFT, _TOP, _GAP, _FOOT = 84, 74, 34, 50
 _LINE = 15
+_UNITS = {"reset_every": "optimizer steps"}
 _IN_A_LINE = 3
 _FONT = "font-family=\"'Segoe UI','Helvetica Neue',Roboto,'Liberation Sans',Arial,sans-serif\""
 # One hue from pale to dark: the order is seen without colours too.
@@ -83,16 +84,19 @@ def heat_map(
     notes = max(len(panel.notes) for panel in drawn)
     high = _TOP - 30 + max(len(panel.rows) for panel in drawn) * CELL_HEIGHT + _FOOT + notes * _LINE
     across = min(_IN_A_LINE, len(drawn))
-    width = max(_GAP + across * wide, 640)
+    scales = [note for note in dict.fromkeys(scale_note(cell.unit.recipe.scale) for cell in cells) if note]
+    width = max(_GAP + across * wide, 680, _GAP + 7 * max(map(len, scales), default=0))
     parts = [_text(_GAP, 26, title or drawn_name(cells), size=16, kind="ink", weight="600")]
     what = {"final": "final accuracy", "average": "accuracy, average over the stream"}[figure]
     parts.append(_text(_GAP, 46, f"{what}, on {data} data, in %; means over the seeds"))
+    parts += [_text(_GAP, 62 + 16 * place, note) for place, note in enumerate(scales)]
+    head = 56 + 16 * len(scales)
     for place, panel in enumerate(drawn):
-        x, y = _GAP + (place % across) * wide, 56 + (place // across) * high
+        x, y = _GAP + (place % across) * wide, head + (place // across) * high
         parts += _panel(panel, cells, x, y, (rows, columns), span, data, figure)
-    foot = 56 + ((len(drawn) - 1) // across + 1) * high
+    foot = head + ((len(drawn) - 1) // across + 1) * high
     parts += _legend(foot, span)
-    height = foot + 104
+    height = foot + 119
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" role="img" {_FONT} font-size="12">'
@@ -221,15 +225,19 @@ def _panel(
         parts.append(_text(left + (j + 0.5) * CELL_WIDTH, bottom + 17, show_value(column), "middle"))
     parts.append(_outline(region, left, top))
     centre = left + len(panel.columns) * CELL_WIDTH / 2
-    parts.append(_text(centre, bottom + 35, names[1], "middle"))
+    parts.append(_text(centre, bottom + 35, _axis(names[1]), "middle"))
     middle = (top + bottom) / 2
     parts.append(
         f'<text class="soft" transform="translate({x + 14} {middle:g}) rotate(-90)" text-anchor="middle">'
-        f"{html.escape(names[0])}</text>"
+        f"{html.escape(_axis(names[0]))}</text>"
     )
     for number, note in enumerate(panel.notes):
         parts.append(_text(left, bottom + 40 + (number + 1) * _LINE, note, size=11))
     return parts
+
+
+def _axis(name: str) -> str:
+    return f"{name} ({_UNITS[name]})" if name in _UNITS else name
 
 
 def _cell(
@@ -252,7 +260,7 @@ def _cell(
         share = (estimate.mean - span[0]) / (span[1] - span[0]) if span[1] > span[0] else 0.5
         ink = "#ffffff" if share > 0.7 else "#14202e"
         number = f'<text x="{middle[0]:g}" y="{middle[1]:g}" text-anchor="middle" fill="{ink}">'
-        inside = f'<rect {box} fill="{colour(share)}"/>{number}{100 * estimate.mean:.1f}</text>'
+        inside = f'<rect {box} fill="{colour(share)}"/>{number}{percent(estimate, interval=False)}</text>'
         label = f"{cell.unit.label}: {percent(estimate)}; beats parents and controls: {verdict}"
     elif cell is not None and state == "pruned":
         inside += f'<rect {box} fill="url(#pruned)"/>'
@@ -297,17 +305,14 @@ def _legend(y: int, span: tuple[float, float]) -> list[str]:
     parts.append(
         f'<rect class="region" x="{_GAP + 2}" y="{y + 26}" width="22" height="14" fill="none" stroke-width="3"/>'
     )
-    against = "warm start, the EMA of the same decay without resets, and every control"
-    parts.append(_text(_GAP + 34, y + 38, f"better than {against}: each paired difference"))
-    parts.append(
-        _text(
-            _GAP + 34,
-            y + 53,
-            "has its 95 % interval above zero (cell by cell; not corrected for their number)",
-        )
+    said = (
+        "better than warm start, the EMA of the same decay without resets, and every",
+        "control: each paired difference has its 95 % interval above zero",
+        "(cell by cell; not corrected for their number)",
     )
-    parts.append(f'<circle class="dot" cx="{_GAP + 13}" cy="{y + 72}" r="3.2"/>')
-    parts.append(_text(_GAP + 34, y + 76, "better than each of them on average only"))
+    parts += [_text(_GAP + 34, y + 38 + _LINE * place, line) for place, line in enumerate(said)]
+    parts.append(f'<circle class="dot" cx="{_GAP + 13}" cy="{y + 87}" r="3.2"/>')
+    parts.append(_text(_GAP + 34, y + 91, "better than each of them on average only"))
     return parts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,10 @@ from hare_tortoise.lab.sequence import Matrix
 
 # from viridis: as light rises so does the accuracy, also in grey and for colour-blind readers
 COLOURS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
-_ACROSS, _SIDE, _GAP, _LEFT, _TOP = 3, 232, 34, 52, 46
+_ACROSS, _SIDE, _GAP, _LEFT, _TOP, _BAR = 3, 232, 34, 52, 46, 78
+# of a letter as a share of its height, in a wide font, such as a reader may have in place of the one that is named
+_WIDE = 0.62
+_LINE, _TITLE = 14, 12
 _FONT = "font-family=\"'Segoe UI','Helvetica Neue',Roboto,'Liberation Sans',Arial,sans-serif\""
 
 
@@ -34,15 +38,17 @@ def draw_matrices(
     down: str = "task",
     across: str = "after chunk",
     unit: str = "accuracy",
+    note: str = "",
 ) -> str:
     """Draw matrices as heat maps on one scale of colours, three in a row.
 
     Args:
         panels: one or more, of one shape.
-        title: of the whole; what scale the figures have belongs here.
+        title: of the whole.
         down: what the lines count, the first at the top.
         across: what the columns count, from the left.
         unit: what the values are; they are written in percent.
+        note: below the title, such as what the trainings were scaled down to.
 
     Raises:
         ValueError: There is no panel, no value, or the shapes differ.
@@ -61,23 +67,24 @@ def draw_matrices(
     if not found:
         raise ValueError("panels: got no value, expected one at least")
     low, high = min(found), max(found)
+    titles = [_lines(panel.title) for panel in panels]
+    top = _TOP + 4 + (18 if note else 0) + _LINE * max(map(len, titles))
+    pitch = _SIDE + _GAP + 6 + _LINE * max(map(len, titles))
     rows, columns = -(-len(panels) // _ACROSS), min(len(panels), _ACROSS)
-    width = _LEFT + columns * (_SIDE + _GAP) + 78
-    height = _TOP + rows * (_SIDE + _GAP + 20) + 18
+    drawn = _LEFT + columns * (_SIDE + _GAP)
+    width = max(drawn + _BAR, round(_LEFT + _WIDE * max(15 * len(title), 13 * len(note))) + 12)
+    height = top + rows * pitch
     parts = [_text(_LEFT, 20, title, size=15, colour="#1f2430")]
-    for number, panel in enumerate(panels):
+    if note:
+        parts.append(_text(_LEFT, 40, note, colour="#6b5200"))
+    for number, (panel, lines) in enumerate(zip(panels, titles, strict=True)):
         row, column = divmod(number, _ACROSS)
-        x, y = _LEFT + column * (_SIDE + _GAP), _TOP + 18 + row * (_SIDE + _GAP + 20)
-        parts += _panel(panel, x, y, low, high)
+        x, y = _LEFT + column * (_SIDE + _GAP), top + row * pitch
+        parts += _title(lines, x, y) + _panel(panel, x, y, low, high)
         last = number + _ACROSS >= len(panels)
         parts += _numbers(x, y, *shape, beside=column == 0, below=last)
-    middle = _LEFT + (columns * (_SIDE + _GAP) - _GAP) / 2
-    parts.append(_text(middle, height - 8, across, "middle"))
-    parts.append(
-        f'<text transform="translate(15 {_TOP + 18 + _SIDE / 2:g}) rotate(-90)" text-anchor="middle" '
-        f'fill="#5b6270">{html.escape(down)}</text>'
-    )
-    parts += _bar(width - 78, _TOP + 18, low, high, unit)
+    parts += _axes(_LEFT + (columns * (_SIDE + _GAP) - _GAP) / 2, top + _SIDE / 2, height, across, down)
+    parts += _bar(drawn, top, low, high, unit)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'role="img" {_FONT} font-size="13"><title>{html.escape(title)}</title>'
@@ -99,11 +106,22 @@ def colour(share: float) -> str:
     return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
+def _lines(title: str) -> list[str]:
+    """Break a name, so that it does not run into the next."""
+    return textwrap.wrap(title, int(_SIDE / (_WIDE * _TITLE))) or [""]
+
+
+def _title(lines: Sequence[str], x: float, y: float) -> list[str]:
+    above = y - 7 - _LINE * (len(lines) - 1)
+    return [
+        _text(x, above + _LINE * place, line, size=_TITLE, colour="#1f2430")
+        for place, line in enumerate(lines)
+    ]
+
+
 def _panel(panel: Panel, x: float, y: float, low: float, high: float) -> list[str]:
     tall, wide = _SIDE / len(panel.values), _SIDE / len(panel.values[0])
-    # a letter is about half as wide as it is tall: a long name gets smaller ones, and does not run into the next
-    size = min(13, int(2 * (_SIDE + _GAP) / max(1, len(panel.title))))
-    parts = [_text(x, y - 7, panel.title, size=size, colour="#1f2430")]
+    parts = []
     for task, line in enumerate(panel.values):
         for time, value in enumerate(line):
             if value is not None:
@@ -113,6 +131,14 @@ def _panel(panel: Panel, x: float, y: float, low: float, high: float) -> list[st
                 parts.append(f'<rect class="cell" {place}height="{tall + 0.3:.2f}" fill="{fill}"/>')
     frame = f'<rect x="{x}" y="{y}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="#9aa1ad"/>'
     return [*parts, frame]
+
+
+def _axes(middle: float, centre: float, height: float, across: str, down: str) -> list[str]:
+    turned = f'transform="translate(15 {centre:g}) rotate(-90)" text-anchor="middle" fill="#5b6270"'
+    return [
+        _text(middle, height - 8, across, "middle"),
+        f"<text {turned}>{html.escape(down)}</text>",
+    ]
 
 
 def _numbers(x: float, y: float, tasks: int, times: int, *, beside: bool, below: bool) -> list[str]:
@@ -144,7 +170,8 @@ def _bar(x: float, y: float, low: float, high: float, unit: str) -> list[str]:
     ]
     for number in range(5):
         value = high - (high - low) * number / 4
-        parts.append(_text(x + 20, y + _SIDE * number / 4 + 4, f"{100 * value:.0f} %", size=11))
+        text = f"{100 * value:.0f} %".replace("-", "−")
+        parts.append(_text(x + 20, y + _SIDE * number / 4 + 4, text, size=11))
     return parts
 
 

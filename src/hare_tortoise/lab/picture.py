@@ -108,7 +108,8 @@ def _axes(comparison: Comparison, frame: _Frame) -> list[str]:
     for number in range(math.ceil(low / step), math.floor(high / step) + 1):
         y = frame.y(number * step)
         parts.append(f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="#e6e8ed"/>')
-        parts.append(_text(_LEFT - 8, y + 4.5, f"{100 * number * step:.{1 if step < 0.01 else 0}f} %", "end"))
+        text = f"{100 * number * step:.{1 if step < 0.01 else 0}f} %".replace("-", "−")
+        parts.append(_text(_LEFT - 8, y + 4.5, text, "end"))
     relative = comparison.reference is not None
     for cost in sorted({float(f"{c:.2g}") for e in comparison.entries if (c := cost_of(comparison, e))}):
         x = frame.x(cost)

@@ -9,6 +9,7 @@ import pytest
 
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.recipes import NARROW, RECIPES, find_recipe
+from hare_tortoise.lab.spec import parse
 
 PAGES = Path(__file__).parent.parent / "docs" / "experiments"
 # of each page, how the names of its recipes begin
@@ -42,13 +43,36 @@ def line_of(recipe: Recipe) -> str:
     return "- " + recipe.scale.replace("without augmentation, ", "")
 
 
+def judged_by(recipe: Recipe) -> str:
+    """What the accuracy that counts is taken on."""
+    if recipe.judge == "online":
+        return "accuracy before the step on each batch"
+    others = {"random-labels": "the training set of each chunk", "in-time-order": "the part that comes next"}
+    return others.get(parse(recipe.scenario).name, "the test set of each chunk")
+
+
 def rows_of(recipe: Recipe) -> list[str]:
-    """The rows of a table of settings that are numbers."""
+    """The rows of a table of settings, without their sources."""
     rate = f"{recipe.lr:g}"
     return [
+        f"| data | `{recipe.source}` |",
+        f"| scenario | `{recipe.scenario}` |",
+        f"| network | `{recipe.network}` |",
+        f"| methods | {', '.join(f'`{method}`' for method in recipe.methods)} |",
         f"| epochs a chunk, batch, seeds | {recipe.epochs}, {recipe.batch_size}, {recipe.seeds} |",
         f"| optimizer, learning rate, weight decay | `{recipe.optimizer}`, {rate}, {recipe.weight_decay:g} |",
         f"| clipping, warm-up, augmentation | {recipe.clip_norm}, {recipe.warmup:g}, {recipe.augment} |",
+        f"| judged by | {judged_by(recipe)} |",
+    ]
+
+
+def unsourced(part: str, recipe: Recipe) -> list[str]:
+    """Rows that a part of a page does not have, or has without a source."""
+    lines = part.splitlines()
+    return [
+        row
+        for row in rows_of(recipe)
+        if not any(re.fullmatch(re.escape(row) + r" [^|\s][^|]* \|", line) for line in lines)
     ]
 
 
@@ -72,9 +96,19 @@ def test_pages_have_the_settings(page: str, name: str) -> None:
     recipe, text = find_recipe(name), read(page)
     assert missing(text, recipe) == []
     if not name.startswith("lee2024"):  # whose settings share one table
-        part = part_of(text, name)
-        assert missing(part, recipe) == []
-        assert [row for row in rows_of(recipe) if row not in part.splitlines()] == []
+        assert unsourced(part_of(text, name), recipe) == []
+
+
+@pytest.mark.parametrize(("page", "name"), NAMED)
+def test_pages_say_what_is_judged(page: str, name: str) -> None:
+    text = read(page) if name.startswith("lee2024") else part_of(read(page), name)
+    assert f"\n| judged by | {judged_by(find_recipe(name))}" in text
+
+
+@pytest.mark.parametrize(("page", "name"), NAMED)
+def test_pages_have_the_differences(page: str, name: str) -> None:
+    text = read(page)
+    assert [each for each in find_recipe(name).differences if f". {each}" not in text] == []
 
 
 @pytest.mark.parametrize("page", BEGINNINGS)
@@ -86,4 +120,6 @@ def test_a_changed_setting_is_seen() -> None:
     recipe = find_recipe("kumar2024-permuted-mnist")
     part = part_of(read("kumar2024.md"), recipe.name)
     assert missing(part, recipe.replace(network="mlp(hidden=(101, 100))")) == ["`mlp(hidden=(101, 100))`"]
-    assert sum(row in part.splitlines() for row in rows_of(recipe.replace(lr=2e-3))) == 2
+    assert len(unsourced(part, recipe.replace(lr=2e-3))) == 1
+    assert unsourced(part, recipe.replace(judge="test")) == ["| judged by | the test set of each chunk |"]
+    assert len(unsourced(re.sub(r"(?m)^(\| network .*\|) .* \|$", r"\1  |", part), recipe)) == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any
@@ -15,17 +16,25 @@ from torch.overrides import TorchFunctionMode
 
 from hare_tortoise.lab import registry
 from hare_tortoise.lab.composition import take_apart
-from hare_tortoise.lab.plan import plan, plan_of, starts_anew
+from hare_tortoise.lab.evaluation import BATCH_SIZE
+from hare_tortoise.lab.plan import ChunkPlan, plan, plan_of, starts_anew
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.spec import parse
 from hare_tortoise.lab.stand_in import Layout, layout
 
 # Floating-point operations per second of one core in float32, and what a step takes beside them: for each parameter
-# tensor, and for each parameter that the optimizer passes over. `python -m benchmarks.core_rates` measures them.
-RATES: Mapping[str, float] = {"mlp": 4.5e10, "narrow-resnet": 7.5e10}
-OTHER_RATE = 5e10
-SECONDS_PER_TENSOR = 1.2e-4
+# tensor, and for each parameter that the optimizer passes over. `python -m benchmarks.core_rates` measures them. These
+# lie between what it gave on a machine at rest and with both of its cores busy: small MLPs 4.5e10 and 2.9e10 (wide
+# ones 5.6e10 when busy), the narrow ResNet 7.5e10 and 3.2e10, 120 µs a tensor and 250 to 370. When busy, ResNet-18 had
+# 4e10, VGG-16 2.8e10 narrow and 4.3e10 whole, ViT-Tiny 1.4e10 and 3e10.
+RATES: Mapping[str, float] = {"mlp": 4e10, "narrow-resnet": 5e10, "vgg16": 4e10, "vit-tiny": 2.5e10}
+OTHER_RATE = 4.5e10
+SECONDS_PER_TENSOR = 1.7e-4
 SECONDS_PER_PARAMETER = 1.7e-9
+# a new optimizer, what a method does to the network, and the row of the metrics
+SECONDS_PER_CHUNK = 0.02
+# what is judged, where a method averages: the average and the trained network
+NETWORKS = 2
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,9 @@ class Cost:
 def cost(recipe: Recipe) -> Cost | None:
     """Estimate a recipe. None: the size of its data is not known, or its network is not ours.
 
-    Each method trains on what it has access to and is judged on the test sets of each chunk at its end; a judging
-    forward is a third of a training step's operations. What methods do beside it is not in it.
+    Each method trains on what it has access to. At the end of each chunk two networks are judged, on its test sets and
+    its training rows; where a recipe is judged online, also on each batch of the first epoch. A judging forward is a
+    third of a training step's operations. What methods do beside it is not in it.
 
     Example:
         >>> from hare_tortoise.lab.recipes import find_recipe
@@ -71,11 +81,22 @@ def seconds(recipe: Recipe, method: str, budget: float, known: Layout) -> float:
     chunks = plan_of(recipe, method, budget, plan(recipe, budget, known.kept, known.came))
     work = operations(recipe.network, known.input_shape, known.outputs)
     rate = RATES.get(parse(recipe.network).name, OTHER_RATE)
-    trained = sum(chunk.samples * chunk.epochs for chunk in chunks)
+    rows, passes = _judged(recipe, chunks, known.judged)
+    trained = sum(chunk.samples * chunk.epochs for chunk in chunks) + NETWORKS * rows / 3
     steps = sum(chunk.steps for chunk in chunks)
-    judged = sum(known.judged)
-    beside = steps * (SECONDS_PER_TENSOR * work.tensors + SECONDS_PER_PARAMETER * work.parameters)
-    return (trained + judged / 3) * work.operations / rate + beside
+    beside = SECONDS_PER_TENSOR * work.tensors * (steps + NETWORKS * passes / 3)
+    beside += SECONDS_PER_PARAMETER * work.parameters * steps + SECONDS_PER_CHUNK * len(chunks)
+    return trained * work.operations / rate + beside
+
+
+def _judged(recipe: Recipe, chunks: Sequence[ChunkPlan], tested: Sequence[int]) -> tuple[int, int]:
+    """Rows that a network is judged on over all chunks, and batches that they come in."""
+    sizes = [*tested, *(chunk.samples for chunk in chunks)]
+    rows, batches = sum(sizes), sum(math.ceil(size / BATCH_SIZE) for size in sizes)
+    if recipe.judge == "online":
+        rows += sum(chunk.samples for chunk in chunks)
+        batches += sum(chunk.steps_per_epoch for chunk in chunks)
+    return rows, batches
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,15 @@ Each scale has a smaller network, smaller batches and fewer samples than the pub
 - the narrow ResNet, where it is the network of the recipe: it is the smallest here that learns from images;
 - the five units of slowly-changing regression: that they are too few is the problem;
 - batches of one example, where the recipe has these;
-- at desk, the rows of Electricity and INSECTS: the drift is in them.
+- at desk, the rows of Electricity and INSECTS: the drift is in them;
+- the decay of Continual Backprop's running utility: it smooths a unit's use over some batches, 100 of 52,500 steps of
+  a chunk of the class-incremental recipe, which would be one step at desk, and less at smoke.
+
+Batches are no larger than the smallest chunk, so that the first and the last chunk keep their share of the steps too,
+but where there are fewer chunks than published.
 
 Recipes of digits with seconds a trial (the demo, every method, rotation and gradual drift) are the same at each scale.
-A trial at desk is estimated at 200 seconds or less, a third of the ten minutes that it may take on a slower core.
+A trial at desk is estimated at 300 seconds or less, half of the ten minutes that it may take on a slower core.
 """
 
 from __future__ import annotations
@@ -20,13 +25,15 @@ from typing import Any, Literal, get_args
 
 from hare_tortoise.lab.plan import ChunkPlan, method_at, plan
 from hare_tortoise.lab.recipe import Recipe, read_source
-from hare_tortoise.lab.spec import Call, Value, parse
+from hare_tortoise.lab.spec import Call, Value, parse, parse_sum
 from hare_tortoise.lab.stand_in import layout, published
 
 Scale = Literal["paper", "desk", "smoke"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 # fewer seeds than the publication has, but enough for an interval; at smoke two show that seeds differ
 SEEDS: Mapping[str, int] = {"desk": 5, "smoke": 2}
+# settings in steps that no scale changes; the reason stands above
+_AS_PUBLISHED: Mapping[str, tuple[str, ...]] = {"continual-backprop": ("decay",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,7 @@ def at_scale(recipe: Recipe, scale: str, narrow: Narrow) -> Recipe:
     With r = optimizer steps of a mean chunk here / as published: horizons ``1/(1 − decay)`` and intervals are
     multiplied by r, rates per step divided by it; the paper's resets come at the same share of a chunk's epochs; a
     memory holds the same share of the training rows. The warm-up is a share already. Learning rate, weight
-    decay and strengths stay.
+    decay and strengths stay, and so does the decay of Continual Backprop's utility.
 
     Raises:
         ValueError: The sizes of the data are not known.
@@ -85,7 +92,7 @@ def at_scale(recipe: Recipe, scale: str, narrow: Narrow) -> Recipe:
     if resets is not None:
         resets = max(1, round(resets * _mean_epochs(small) / _mean_epochs(recipe)))
     small = small.replace(
-        methods=tuple(method_at(method, ratio) for method in recipe.methods), reset_epochs=resets
+        methods=tuple(_method_at(method, ratio) for method in recipe.methods), reset_epochs=resets
     )
     before = [] if recipe.scale in ("paper", "own") else [recipe.scale]
     return small.replace(scale=f"{scale}: {', '.join([*before, *said(recipe, small)])}")
@@ -131,6 +138,18 @@ def said(recipe: Recipe, small: Recipe) -> list[str]:
     if recipe.seeds != small.seeds:
         parts.append(f"{small.seeds} of {recipe.seeds} seeds")
     return parts
+
+
+def _method_at(method: str, ratio: float) -> str:
+    written = []
+    for call in parse_sum(method):
+        scaled = parse(method_at(str(call), ratio))
+        for name in _AS_PUBLISHED.get(call.name, ()):
+            own = tuple(setting for setting in call.settings if setting[0] == name)
+            others = tuple(setting for setting in scaled.settings if setting[0] != name)
+            scaled = Call(call.name, (*others, *own))
+        written.append(str(scaled))
+    return "+".join(written)
 
 
 def _memory(recipe: Recipe, narrow: Narrow) -> dict[str, Value]:

@@ -84,11 +84,7 @@ NARROW: Mapping[str, Mapping[str, Narrow]] = {
     },
     "ash2020-rounds-cifar10": {
         "desk": Narrow(
-            source="cifar10(rows=6000, test_rows=2000)",
-            network="narrow-resnet",
-            batch_size=64,
-            epochs=10,
-            scenario={"chunks": 12},
+            source="cifar10(rows=2310, test_rows=2000)", network="narrow-resnet", batch_size=70, epochs=10
         ),
         "smoke": Narrow(
             source="cifar10(rows=100, test_rows=100)",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 ADDED = (
     "From scratch, the two controls and Hare & Tortoise are added. Chosen here: an average over a twentieth of the "
-    "steps of a mean chunk, and a reset every tenth of them, as in the warm start of Lee et al."
+    "steps of a mean chunk, about as in the warm start of Lee et al., and a reset every tenth of them, as in the "
+    "continual runs there."
 )
 
 

@@ -93,9 +93,9 @@ NARROW: Mapping[str, Mapping[str, Narrow]] = {
         "smoke": Narrow(
             source=f"{source}(rows=1200)",
             network=_WIDTH,
-            batch_size=32,
-            epochs=5,
-            scenario={"rows": 200, "memory": 1000},
+            batch_size=6,
+            epochs=1,
+            scenario={"rows": 48, "memory": 240},
         ),
     }
     for source, rows in (("elec2", 1000), ("insects", 1000))

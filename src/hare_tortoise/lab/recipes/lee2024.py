@@ -43,6 +43,8 @@ DIFFERENCES = (
     "CIFAR-100's test images are normalised by the statistics of the training images, not by their own.",
     "From scratch, from scratch + EMA and from scratch + Hare & Tortoise are added: the controls.",
     "A last batch of a single sample is merged into the one before it. It does not occur at the official sizes.",
+    "The official code logs the accuracies of hare and tortoise; which of them the paper reports, we could not find "
+    "out. Here the deployed network is judged, which is the tortoise; the hare's accuracy stands beside it.",
 )
 
 BASELINES = (
@@ -58,11 +60,14 @@ MNIST = (
     "Of the warm start on MNIST no configuration was published. Network, learning rate and weight decay are those of "
     "the one configuration of MNIST that the official code has, of a single training; all else is the protocol of the "
     "other three data sets, without augmentation: that the paper's was the same is assumed.",
+    "The official configuration of MNIST subtracts the mean 0.4914, which is that of the reds of CIFAR-10. Here images "
+    "are normalised by the mean and standard deviation of MNIST's training images.",
 )
 
 LIMITED = (
     "The memory of the official code holds the first 5,000 of a set of numbers, which for sorted data are a few "
-    "classes: at the end two of CIFAR-10's ten. Here it is a random sample of all that came before.",
+    "classes: at the end two of CIFAR-10's ten. A folder of images, as Tiny ImageNet is, is sorted by class too. Here "
+    "it is a random sample of all that came before.",
     "The settings are those of the pull request that the authors' code never took in (5,000 for all three data sets); "
     "methods and seeds are taken from the runs with full access.",
     "From scratch and its controls train on all that came, as retraining from scratch would; the others on the new "
@@ -179,22 +184,19 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = {
 
 _DESK = {
     "cifar10": ("cifar10(rows=5000, test_rows=2000)", "narrow-resnet", 64),
-    "cifar100": ("cifar100(rows=1800, test_rows=2000)", "vit-tiny(width=48, depth=3)", 36),
+    "cifar100": ("cifar100(rows=1000, test_rows=2000)", "vit-tiny(width=48, depth=3)", 20),
     "tiny-imagenet": (
         "tiny-imagenet(rows=2000, test_rows=1000, size=32)",
         "vgg16(head_hidden=(128, 128), width=8)",
-        32,
+        40,
     ),
     "mnist": ("mnist(rows=10000, test_rows=1000)", "mlp(hidden=(128, 64), batch_norm=True)", 64),
 }
 _SMOKE = {
-    "cifar10": ("cifar10(rows=100, test_rows=100)", "narrow-resnet", 12),
-    "cifar100": ("cifar100(rows=100, test_rows=100)", "vit-tiny(width=24, depth=2)", 10),
-    "tiny-imagenet": (
-        "tiny-imagenet(rows=200, test_rows=100, size=32)",
-        "vgg16(head_hidden=(32, 32), width=2)",
-        40,
-    ),
+    "cifar10": ("cifar10(rows=50, test_rows=100)", "narrow-resnet", 5),
+    "cifar100": ("cifar100(rows=100, test_rows=100)", "vit-tiny(width=24, depth=1)", 10),
+    # the narrowest VGG-16 has as many layers as the whole one, and takes twice as long
+    "tiny-imagenet": ("tiny-imagenet(rows=80, test_rows=50, size=32)", "narrow-resnet", 8),
     "mnist": ("mnist(rows=100, test_rows=100)", "mlp(hidden=(32, 16), batch_norm=True)", 10),
 }
 

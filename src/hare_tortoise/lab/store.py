@@ -11,12 +11,14 @@ from torch import Tensor
 
 from hare_tortoise.lab import files, state
 from hare_tortoise.lab.files import DamagedFileError
-from hare_tortoise.lab.trial import Result, Row, Trial, run_name
+from hare_tortoise.lab.trial import Identity, Result, Row, Trial, run_name
 
 
 @dataclass(frozen=True)
 class Run:
     """The folder of one trial: ``trial.json``, ``metrics.json`` once it is finished, ``checkpoint.safetensors``.
+
+    ``trial.json`` holds the identity and, beside it, the scale of the recipe that the trial was first run for.
 
     Args:
         folder: where it is.
@@ -41,12 +43,13 @@ class Run:
                 path.unlink()
                 notes.append(f"{error}; removed, the run is done again from what is left")
         if not (self.folder / "trial.json").exists():
-            files.write_json(self.folder / "trial.json", self.identity)
+            mark = {"scale": self.identity.scale} if isinstance(self.identity, Identity) else {}
+            files.write_json(self.folder / "trial.json", {**self.identity, **mark})
         return notes
 
     def _checks(self) -> dict[str, Any]:
         def same_trial(path: Path) -> None:
-            if files.read_json(path) != self.identity:
+            if _without_mark(files.read_json(path)) != self.identity:
                 raise DamagedFileError(f"{path} describes another trial than its folder is named by")
 
         return {
@@ -140,7 +143,7 @@ class Store:
         found = []
         for path in sorted(self.runs.glob("*/trial.json")):
             try:
-                other = files.read_json(path)
+                other = _without_mark(files.read_json(path))
             except DamagedFileError:
                 continue  # opening that run names it
             identity = wanted.get(_apart_from_changes(other))
@@ -152,6 +155,10 @@ class Store:
 
 # what a user changes without a word: the rows of a data file, a function, an installed version
 _MAY_CHANGE = ("data", "code", "versions")
+
+
+def _without_mark(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key != "scale"}
 
 
 def _apart_from_changes(identity: Mapping[str, Any]) -> str:

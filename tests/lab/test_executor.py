@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,20 @@ def test_a_lost_worker_costs_its_trial_only(tmp_path: Path) -> None:
     }
     assert results[:2] == [None, None]
     assert all(result is not None for result in results[2:])
+
+
+def test_a_worker_that_starts_does_not_hear_of_an_interrupt(capfd: pytest.CaptureFixture[str]) -> None:
+    worker = Processes(1)._start(1)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    # at once, and while it imports
+    for _ in range(5):
+        assert worker.process.pid is not None
+        os.kill(worker.process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    worker.connection.send(None)
+    worker.process.join(60)
+    assert worker.process.exitcode == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_time_left_is_measured_on_what_was_done_here() -> None:

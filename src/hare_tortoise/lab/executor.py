@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -124,7 +128,8 @@ class Processes:
         ours, theirs = self._context.Pipe()
         # no daemon: those may not have the processes that read images; it leaves with its parent by itself
         process = self._context.Process(target=work, args=(theirs, threads), daemon=False)
-        process.start()
+        with _interrupts_waiting():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -161,6 +166,21 @@ class Processes:
                 worker.process.kill()
                 worker.process.join()
             worker.connection.close()
+
+
+@contextmanager
+def _interrupts_waiting() -> Iterator[None]:
+    """Let Ctrl-C wait, lest a process that is started meanwhile hear of it before it ignores it."""
+    if sys.platform == "win32":
+        yield
+        return
+    # started by the first process of all; while it starts it lets Ctrl-C through again
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _TOLD: dict[str, Callable[..., None]] = {

@@ -62,6 +62,7 @@ def _heading(comparison: Comparison, line: Line, found: Sequence[records.Record]
     scale = f" Scaled: {comparison.scale}." if comparison.scaled_down else ""
     return (
         f"`{comparison.recipe}`: {comparison.description}.{scale} Seeds 0 to {comparison.seeds - 1}; "
-        f"{len(found)} trials, {hours:.2f} core-hours of training ({'; '.join(made_with)}; {'; '.join(processors)}), "
+        f"{len(found)} trials, {hours:.2f} core-hours of training ({'; '.join(made_with)}; {'; '.join(processors)}; "
+        "other work ran on the machine, times are no measure of a method), "
         f"`python -m evidence run {line.name}`.{some}"
     )

@@ -90,7 +90,7 @@ def cifar10_short() -> list[Recipe]:
 
 
 def cifar10() -> list[Recipe]:
-    """Eight settings on the CIFAR-10 of the evidence, whose other methods are the same trials, and one state kept."""
+    """Eight settings on the CIFAR-10 of the evidence, whose other methods are the same trials."""
     base = images.cifar10()[0]
     methods = (
         *references(0.99, 100),
@@ -99,7 +99,6 @@ def cifar10() -> list[Recipe]:
         "ema(decay=0.99)",
         f"{SHRINK_PERTURB}+ema(decay=0.99)",
         *(slow(decay) for decay in (0.99, 0.997, 0.999)),
-        slow(0.999, state="keep"),
         *(_share_of(horizon, portion) for horizon, portion in ((0.2, 0.02), (0.2, 0.05), (0.4, 0.05))),
         two_speeds(0.997),
         two_speeds(0.999),

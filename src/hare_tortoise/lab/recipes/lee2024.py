@@ -196,7 +196,7 @@ _SMOKE = {
     "cifar10": ("cifar10(rows=50, test_rows=100)", "narrow-resnet", 5),
     "cifar100": ("cifar100(rows=100, test_rows=100)", "vit-tiny(width=24, depth=1)", 10),
     # the narrowest VGG-16 has as many layers as the whole one, and takes twice as long
-    "tiny-imagenet": ("tiny-imagenet(rows=80, test_rows=50, size=32)", "narrow-resnet", 8),
+    "tiny-imagenet": ("tiny-imagenet(rows=200, test_rows=100, size=16)", "narrow-resnet", 20),
     "mnist": ("mnist(rows=100, test_rows=100)", "mlp(hidden=(32, 16), batch_norm=True)", 10),
 }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,13 @@ def test_test_is_judged_on_where_there_is_val_too(folder: Path) -> None:
     assert load_source(str(folder)).test_inputs[:, :, 0, 0].tolist() == [[1, 2, 3]]
 
 
+def test_one_class_alone_is_refused(folder: Path) -> None:
+    for split in ("train", "val"):
+        shutil.rmtree(folder / split / "dog")
+    with pytest.raises(ValueError, match="images of the class 'cat' alone: there is nothing to predict"):
+        load_source(str(folder))
+
+
 def test_images_are_resized_and_made_grey(folder: Path) -> None:
     write(folder / "train" / "cat" / "deep" / "2.jpg", size=(50, 40))
     write(folder / "train" / "cat" / "grey.png", mode="L")
@@ -97,8 +105,16 @@ def test_a_layout_that_is_not_there(folder: Path, tmp_path: Path) -> None:
     write(folder / "val" / "bird" / "0.png")
     with pytest.raises(ValueError, match="the class 'bird', which train does not have"):
         load_source(str(folder))
-    with pytest.raises(ValueError, match=r"expected train/<class>/<image>"):
+    with pytest.raises(
+        ValueError, match=r"val has no train/ and neither val/ nor test/: expected train/<class>"
+    ):
         load_source(str(folder / "val"))
+    (folder / "val").rename(folder / "valid")
+    with pytest.raises(ValueError, match="pets has neither val/ nor test/: expected"):
+        load_source(str(folder))
+    (folder / "train").rename(folder / "test")
+    with pytest.raises(ValueError, match="pets has no train/: expected"):
+        load_source(str(folder))
     (tmp_path / "bare" / "train").mkdir(parents=True)
     (tmp_path / "bare" / "val").mkdir()
     with pytest.raises(ValueError, match="has no folders of classes"):

@@ -146,6 +146,8 @@ def test_numbers_to_predict(tmp_path: Path) -> None:
         (four(x_train=np.array(3.0)), "'x_train' has the shape"),
         (four(y_train=np.array([None] * 6)), "'y_train' holds Python objects, which are not read"),
         (four(y_train=np.zeros(6, "datetime64[D]")), "'y_train' is of type datetime64"),
+        (four(y_test=np.array([3, 7])), "'y_test' has the class 7, which 'y_train' never has: add examples"),
+        ({"x": ROWS, "y": np.full(8, "a")}, "'y' is always 'a': there is nothing to predict"),
         ({"x_train": ROWS, "y_train": LABELS}, "lacks x_test, y_test"),
         ({"x": ROWS}, "has x but lacks y"),
         ({"features": ROWS}, "has the keys features: give x_train"),

@@ -307,7 +307,7 @@ def test_sources_by_name(name: str) -> None:
         (
             "nothing-like-it",
             {},
-            r"There are: bits, cifar10, cifar100, digits.*; or give the path of an \.npz",
+            r"there are: bits, cifar10, cifar100, digits.*; or give the path of an \.npz",
         ),
         ("digits", {"size": 3}, "unknown setting of source digits 'size'"),
         ("image-folder", {}, r"needs path: write image-folder\(path="),

@@ -130,15 +130,23 @@ def test_words_as_classes_are_sorted(tmp_path: Path) -> None:
         ({}, {"target": None}, r"say which column to predict: .*target='…'.*price, open, town, label"),
         ({}, {"target": "lable"}, "unknown column of mine.csv 'lable'; did you mean 'label'"),
         ({}, {"drop": ("prise",)}, "did you mean 'price'"),
-        ({"price": [1.0, None, 2.0, 3.0]}, {}, "'price' has a missing value, in row 1: say missing=True"),
-        ({"price": [1.0, 2.0, np.inf, 3.0]}, {}, "'price' has a value that is not finite, in row 2"),
+        (
+            {"price": [1.0, None, 2.0, 3.0]},
+            {},
+            r"'price' has a missing value, in row 2 \(line 3\): say missing=True",
+        ),
+        (
+            {"price": [1.0, 2.0, np.inf, 3.0]},
+            {},
+            r"'price' has a value that is not finite, in row 3 \(line 4\): leave",
+        ),
         ({"label": [1.0, 2.0, 1.0, 2.0]}, {}, "task='regression'"),
-        ({"label": [1, None, 1, 2]}, {}, "'label' is missing in row 1"),
+        ({"label": [1, None, 1, 2]}, {}, r"'label' is missing in row 2 \(line 3\): every"),
         ({"label": [4, 4, 4, 4]}, {}, "'label' is always '4'"),
         ({}, {"target": "town", "task": "regression"}, "'town' holds words"),
         ({}, {"task": "ranking"}, "task is 'ranking'"),
         ({}, {"time": "town"}, "'town' holds no times"),
-        ({"when": [1, None, 2, 3]}, {"time": "when"}, "'when' has no time in row 1"),
+        ({"when": [1, None, 2, 3]}, {"time": "when"}, r"'when' has no time in row 2 \(line 3\): every"),
         ({}, {"slots": 0}, "slots are"),
         ({}, {"rows": 5}, "rows is 5: give a whole number from 1 to the 4 of mine"),
         ({}, {"test_rows": 2}, "test_rows is 2, but mine is judged on the rows that come next"),
@@ -149,6 +157,19 @@ def test_what_is_wrong_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         read(tmp_path, FRAME.assign(**change), **settings)
+
+
+def test_a_row_is_named_with_its_line_only_where_each_row_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("a,b\n1,0\n\n2,\n")
+    with pytest.raises(ValueError, match="'b' is missing in row 2: every"):
+        load_source(str(path), target="b", task="classification")
+    found = pd.DataFrame({"a": [1.0, None], "b": [0, 1]})
+    with pytest.raises(ValueError, match="'a' has a missing value, in row 2: say"):
+        load_source(str(write(tmp_path, ".parquet", found)), target="b")
+    late = FRAME.assign(when=[4, 3, 2, 1], price=[None, 1.0, None, 2.0])
+    with pytest.raises(ValueError, match=r"'price' has a missing value, in row 1 \(line 2\): say"):
+        read(tmp_path, late, time="when")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,9 @@ def parse(given: Sequence[str]) -> Command:
     if given and not given[0].startswith("-") and given[0] not in COMMANDS:
         near = difflib.get_close_matches(given[0], COMMANDS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown command {given[0]!r}; {hint}There are: {', '.join(COMMANDS)}")
+        raise ValueError(
+            f"unknown command {given[0]!r}; {hint}{'There' if hint else 'there'} are: {', '.join(COMMANDS)}"
+        )
     try:
         arguments = tyro.cli(
             Arguments, prog="hare-tortoise", args=given, config=(tyro.conf.FlagCreatePairsOff,)

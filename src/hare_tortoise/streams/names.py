@@ -54,7 +54,8 @@ def unknown(what: str, name: str, known: Iterable[str], *, also: str = "") -> Va
     near = difflib.get_close_matches(kebab(name), known, n=3, cutoff=0.5)
     near = near or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return ValueError(f"unknown {what} {name!r}; {hint}There are: {', '.join(known) or 'none'}{also}")
+    there = "There" if hint else "there"
+    return ValueError(f"unknown {what} {name!r}; {hint}{there} are: {', '.join(known) or 'none'}{also}")
 
 
 def call(what: str, name: str, function: Callable[..., T], *given: Any, **settings: Any) -> T:

@@ -74,9 +74,15 @@ class Accumulating(Stream):
             )
         parts = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         least = 2 if validation else 1
+        count = len(source.train_targets)
+        if count < least * len(parts):
+            raise ValueError(
+                f"{name}: the {count} training examples of {source.name} cannot make {len(parts)} parts, as each needs "
+                f"{least} at least; take fewer chunks or more data"
+            )
         if min(parts) < least:
             raise ValueError(
-                f"{name} splits the {len(source.train_targets)} training examples of {source.name} "
+                f"{name} splits the {count} training examples of {source.name} "
                 f"into parts of {parts}: each needs {least} at least; take fewer chunks or more data"
             )
         self.source = source

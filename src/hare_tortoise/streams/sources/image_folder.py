@@ -102,6 +102,11 @@ def source_of_images(
             yield path
 
     paths = Paths(folder, listed())
+    if len(classes) < 2:
+        raise ValueError(
+            f"{folder} has images of the class {next(iter(classes))!r} alone: there is nothing to predict; give each "
+            "class a folder of its own"
+        )
     files = ImageFiles(paths, torch.tensor(labels), size=side, grey=grey)
     train_times = None if times is None else times_of(paths, of_train, times)
     if in_memory or (in_memory is None and files.bytes <= IN_MEMORY_BYTES):
@@ -175,8 +180,10 @@ def image_folder(
         raise ValueError(f"there is no folder {' or '.join(map(str, places))}: {LAYOUT} in it")
     folder = folder.resolve()
     test = next((folder / split for split in ("test", "val") if (folder / split).is_dir()), None)
-    if test is None or not (folder / "train").is_dir():
-        raise ValueError(f"{folder} has no train/ and val/ or test/: {LAYOUT}")
+    lacking = [] if (folder / "train").is_dir() else ["no train/"]
+    lacking += ["neither val/ nor test/"] if test is None else []
+    if test is None or lacking:
+        raise ValueError(f"{folder} has {' and '.join(lacking)}: {LAYOUT}")
     return source_of_images(
         folder,
         labelled_images(folder / "train"),

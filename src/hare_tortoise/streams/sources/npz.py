@@ -152,8 +152,24 @@ def _targets(path: Path, columns: list[tuple[str, Array]], task: Task) -> tuple[
             f"{path}: {' and '.join(key for key, _ in columns)} are words in one and numbers in the other"
         )
     classes, codes = np.unique(np.concatenate([array[:, 0] for array in flat]), return_inverse=True)
+    _check_classes(path, [key for key, _ in columns], flat, classes)
     sizes = [len(array) for array in flat]
     return list(torch.from_numpy(codes.astype("int64")).split(sizes)), len(classes)  # type: ignore[no-untyped-call]
+
+
+def _check_classes(path: Path, keys: list[str], targets: list[Array], classes: Array) -> None:
+    import numpy as np
+
+    if len(classes) < 2:
+        raise ValueError(
+            f"{path}: {keys[0]!r} is always {classes.tolist()[0]!r}: there is nothing to predict"
+        )
+    new = np.setdiff1d(targets[-1], targets[0]).tolist()
+    if new:
+        raise ValueError(
+            f"{path}: {keys[-1]!r} has the class {new[0]!r}, which {keys[0]!r} never has: add examples of it, or "
+            "remove these"
+        )
 
 
 def _prepare(train: Tensor, normalise: bool) -> Prepare | None:

@@ -225,7 +225,7 @@ def _order(file: Path, times: pd.Series[Any]) -> Any:
 
     if times.isna().any():
         raise ValueError(
-            f"{file}: {times.name!r} has no time in row {_first(times.isna())}: every row needs one"
+            f"{file}: {times.name!r} has no time in {_first(file, times.isna())}: every row needs one"
         )
     if not _numeric(times) and not pd.api.types.is_datetime64_any_dtype(times):
         try:
@@ -237,9 +237,12 @@ def _order(file: Path, times: pd.Series[Any]) -> Any:
     return np.argsort(times.to_numpy(), kind="stable")
 
 
-def _first(where: Any) -> int:
-    """The row of the file that is the first one marked, counted from 0."""
-    return int(where.index[where.to_numpy().argmax()])
+def _first(file: Path, where: Any) -> str:
+    """The first row of the file that is marked, counted from 1; with its line, where each row is one."""
+    row = int(where.index[where.to_numpy()].min()) + 1
+    if file.suffix.lower() != ".csv" or len(file.read_bytes().splitlines()) != len(where) + 1:
+        return f"row {row}"
+    return f"row {row} (line {row + 1})"
 
 
 def _numbers(file: Path, frame: pd.DataFrame, names: list[str]) -> Tensor:
@@ -251,8 +254,8 @@ def _numbers(file: Path, frame: pd.DataFrame, names: list[str]) -> Tensor:
         infinite = frame[name].isin([np.inf, -np.inf])
         if infinite.any():
             raise ValueError(
-                f"{file}: {name!r} has a value that is not finite, in row {_first(infinite)}: leave it empty where it "
-                "is missing"
+                f"{file}: {name!r} has a value that is not finite, in {_first(file, infinite)}: leave it empty where "
+                "it is missing"
             )
     return torch.from_numpy(array)
 
@@ -261,7 +264,7 @@ def _check_complete(file: Path, numbers: pd.DataFrame) -> None:
     for name, gone in numbers.isna().items():
         if gone.any():
             raise ValueError(
-                f"{file}: {name!r} has a missing value, in row {_first(gone)}: say missing=True for an input beside "
+                f"{file}: {name!r} has a missing value, in {_first(file, gone)}: say missing=True for an input beside "
                 "each number that tells where it is missing, or missing=False; either way the mean of what came before "
                 "stands in for it"
             )
@@ -293,7 +296,7 @@ def _targets(file: Path, column: pd.Series[Any], task: Task | None) -> tuple[Ten
         raise ValueError(f'task is {task!r}: give "classification" or "regression"')
     if column.isna().any():
         raise ValueError(
-            f"{file}: the target {column.name!r} is missing in row {_first(column.isna())}: every row needs one"
+            f"{file}: the target {column.name!r} is missing in {_first(file, column.isna())}: every row needs one"
         )
     if task is None and types.is_float_dtype(column.dtype):
         raise ValueError(

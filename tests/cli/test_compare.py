@@ -62,6 +62,15 @@ def test_what_is_not_the_recipe_any_more_does_not_bear_its_name() -> None:
     assert recipe.source == "npz(path='mine.npz')"
 
 
+def test_other_data_do_not_bear_the_description_of_the_recipe() -> None:
+    for words in (["--source", "mine.npz"], ["--set", "source=mine.npz"]):
+        (recipe,) = options("demo-growing", "--scenario", "growing(chunks=3)", *words).recipes()
+        assert recipe.description == "demo-growing on npz(path='mine.npz'), growing(chunks=3)"
+    assert options("demo-growing", "--seeds", "3").recipes()[0].description.startswith("digits")
+    scaled = options("lee2024-continual-cifar10", "--scale", "smoke", "--source", "generated").recipes()[0]
+    assert scaled.description.startswith("lee2024-continual-cifar10 on generated(")
+
+
 def test_what_was_changed_does_not_pass_for_the_papers_setting() -> None:
     name = "lee2024-warm-start-cifar10"
     (recipe,) = options(name, "--seeds", "3", "--set", "epochs=(100, 11)").recipes()

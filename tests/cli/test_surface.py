@@ -32,6 +32,9 @@ SURFACE = {
     },
     "sweep": {
         "--over",
+        "--source",
+        "--scenario",
+        "--network",
         "--method",
         "--search",
         "--trials",
@@ -54,7 +57,7 @@ SURFACE = {
 USAGE = {
     "": "hare-tortoise [-h] [--version] {compare,sweep,report,methods,measures,streams,recipes}",
     "compare": "hare-tortoise compare [-h] [COMPARE OPTIONS] [RECIPE ...]",
-    "sweep": "hare-tortoise sweep [-h] [SWEEP OPTIONS] RECIPE",
+    "sweep": "hare-tortoise sweep [-h] [SWEEP OPTIONS] [RECIPE]",
     "report": "hare-tortoise report [-h] DIR|FILE [--margin SHARE] [--archive FILE]",
 }
 

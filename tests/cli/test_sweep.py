@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from hare_tortoise.cli import main
+from hare_tortoise.cli.parser import parse
+from hare_tortoise.cli.sweep import Sweep
 from hare_tortoise.lab import obtain
 from hare_tortoise.lab.executor import Inline
 
@@ -19,6 +21,17 @@ WORDS += [
     "scenario=growing(chunks=2)",
     "network=mlp(hidden=(8,))",
 ]
+
+
+def test_data_and_network_have_options_as_in_a_comparison() -> None:
+    command = parse(["sweep", "--source", "mine.npz", "--network", "resnet18", "--over", "decay=0.9,0.99"])
+    assert isinstance(command, Sweep)
+    recipe = command.chosen()
+    assert (recipe.name, recipe.source, recipe.network) == ("own", "npz(path='mine.npz')", "resnet18")
+    assert recipe.scenario == "growing(chunks=10)"
+    command = parse(["sweep", "demo-growing", "--scenario", "growing(chunks=3)", "--over", "lr=1e-3"])
+    assert isinstance(command, Sweep)
+    assert (command.chosen().name, command.chosen().scenario) == ("demo-growing", "growing(chunks=3)")
 
 
 def test_from_options_to_files(

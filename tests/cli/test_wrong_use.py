@@ -27,10 +27,28 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int 
         (["compaer"], "unknown command 'compaer'; did you mean 'compare'?"),
         (
             ["zzz"],
-            "unknown command 'zzz'; There are: compare, sweep, report, methods, measures, streams, recipes",
+            "unknown command 'zzz'; there are: compare, sweep, report, methods, measures, streams, recipes",
         ),
         ([], "Expected one of {compare, sweep, report, methods, measures, streams, recipes}"),
-        (["sweep"], "Missing from hare-tortoise sweep: RECIPE"),
+        (["sweep"], "--over: got nothing, expected what is swept"),
+        (["sweep", "--source", "digit", "--over", "lr=1e-3"], "did you mean 'digits'?"),
+        (["sweep", "demo-growing", "--over", "seeds=1,2"], "--over seeds: seeds cannot be swept"),
+        (
+            ["compare", "--source", "mine.npz", "--scale", "smoke"],
+            "--scale smoke: got no recipe, and only those",
+        ),
+        (
+            ["sweep", "--source", "mine.npz", "--over", "lr=1", "--scale", "desk"],
+            "--scale desk: got no recipe",
+        ),
+        (
+            ["compare", "--set", "epochs=1.5"],
+            "expected a whole number, or one for each chunk, as in (200, 50)",
+        ),
+        (
+            ["compare", "--source", "digits(rows=220)", "--scenario", "growing(chunks=500)"],
+            "growing: the 220 training examples of digits cannot make 500 parts, as each needs 1 at least",
+        ),
         (["sweep", "demo-growing"], "--over: got nothing, expected what is swept"),
         (["sweep", "demo-growin", "--over", "decay=0.9"], "'demo-growing'"),
         (["sweep", "demo-growing", "--over", "dekay=0.9"], "did you mean 'decay'"),
@@ -75,7 +93,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int 
         (["compare", "--scenario", "growing(label_noise=abc)"], "label_noise is 'abc': give a number"),
         (["compare", "--measures", ""], "--measures: got '', expected one or more names"),
         (["compare", "--methods", " "], "--methods: got ' ', expected one or more names"),
-        (["compare", "--measures", "all"], "unknown measure 'all'; There are: "),
+        (["compare", "--measures", "all"], "unknown measure 'all'; there are: "),
         (["compare", "--measures", "all"], "hare-tortoise measures says what each is"),
         (
             ["compare", "--measures", "effective-rank(delta=0.1)"],
@@ -97,6 +115,13 @@ def test_answer(
     monkeypatch.setenv("HARE_TORTOISE_DATA", "/cache")
     assert answer in refused(arguments, capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_report_of_a_sweep_says_where_its_page_is(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
+    (tmp_path / "sweep.json").write_text("{}")
+    for words in ([], ["--archive", str(tmp_path / "kept.json")]):
+        said = refused(["report", str(tmp_path), *words], capsys).replace(" ", "")
+        assert f"holdsasweep,notacomparison:itspageis{tmp_path}/sweep.md" in said
 
 
 def test_report_of_a_folder_without_runs(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:

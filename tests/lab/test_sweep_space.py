@@ -66,9 +66,10 @@ def test_names_and_values(method: str, over: str, part: int | None, values: obje
     [
         ("hare-tortoise", ["decya=0.9"], "did you mean 'decay'"),
         ("hare-tortoise", ["recipe.decay=0.9"], "unknown recipe value to sweep 'decay'"),
+        ("hare-tortoise", ["recipe.seeds=1,2"], "--over recipe.seeds: seeds cannot be swept"),
         ("hare-tortoise", ["ema.decay=0.9"], "unknown part of hare-tortoise 'ema'"),
-        ("hare-tortoise", ["seeds=1,2"], "unknown setting of hare-tortoise or value of the recipe 'seeds'"),
-        ("hare-tortoise", ["validation=0.1"], "'validation'"),
+        ("hare-tortoise", ["seeds=1,2"], "--over seeds: seeds cannot be swept"),
+        ("hare-tortoise", ["validation=0.1"], "--over validation: validation cannot be swept"),
         ("hare-tortoise", ["decay=0.9,0.90"], "0.9 is given twice"),
         ("hare-tortoise", ["decay=0.9", "decay=0.99"], "decay is given twice"),
         ("hare-tortoise", ["decay="], "expected name=values"),

@@ -101,14 +101,18 @@ What is finished is kept in the output folder: the same command again runs only 
             if equals and name.strip().replace("-", "_").isidentifier():
                 raise ValueError(f"{word!r} is not a recipe but a value of one: write --set {word}")
         changes, settings = self.changes(), self.settings()
+        if not self.recipe and self.scale != "paper" and (changes or settings):
+            raise ValueError(
+                f"--scale {self.scale}: got no recipe, and only those that have a name have scales (hare-tortoise "
+                "recipes); for a small run of your own give --set epochs=5, --seeds 3, or fewer rows, as in --source "
+                "\"npz(path='mine.npz', rows=500)\""
+            )
         chosen = [find_recipe(name, self.scale) for name in self.recipe or (BASE,)]
         if not self.recipe and (changes or settings):
             own = {"name": "own", "description": "", "scale": "own", "differences": ()}
             chosen = [chosen[0].replace(scenario="growing(chunks=10)", **own)]
-        recipes = [
-            _marked(recipe, self._on_its_source(recipe).override(settings).replace(**changes))
-            for recipe in chosen
-        ]
+        changed = [self._on_its_source(recipe).override(settings).replace(**changes) for recipe in chosen]
+        recipes = [_described(old, _marked(old, new)) for old, new in zip(chosen, changed, strict=True)]
         for recipe in recipes:
             check_measures(recipe)
         return recipes
@@ -159,6 +163,14 @@ What is finished is kept in the output folder: the same command again runs only 
                 raise ValueError(f"--set {text!r}: {name} is given twice")
             settings[name] = value
         return settings
+
+
+def _described(recipe: Recipe, changed: Recipe) -> Recipe:
+    """Do not let the description of other data stand."""
+    same = (changed.source, changed.scenario) == (recipe.source, recipe.scenario)
+    if same or not recipe.description:
+        return changed
+    return changed.replace(description=f"{recipe.name} on {changed.source}, {changed.scenario}")
 
 
 def _marked(recipe: Recipe, changed: Recipe) -> Recipe:

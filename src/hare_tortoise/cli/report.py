@@ -36,7 +36,8 @@ class Report:
         from hare_tortoise.lab.archive import archive
         from hare_tortoise.lab.run import report_runs
 
+        outcome = report_runs(self.path, margin=self.margin)
         if self.archive is not None:
             archive(self.path, self.archive)
             print(self.archive)
-        return show(report_runs(self.path, margin=self.margin))
+        return show(outcome)

@@ -25,12 +25,13 @@ class Sweep:
   hare-tortoise sweep demo-growing --over decay=0.9,0.97,0.99 reset_every=10,100,none lr=3e-4,1e-3
   hare-tortoise sweep demo-growing --over decay=0.9..0.999 reset_every=10..1000 --search random --trials 20
   hare-tortoise sweep demo-growing --over decay=0.9,0.99 reset_every=10,100 --search halving --seeds 3
+  hare-tortoise sweep --source mine.npz --over decay=0.9,0.99 reset_every=10,100 --set epochs=20
   hare-tortoise sweep demo-growing --method shrink-perturb --over shrink=0.2,0.5,0.8 recipe.lr=1e-3,3e-3
 
 What is finished is kept in the output folder: the same command again runs only what is missing."""
 
-    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
-    """Name of a recipe (hare-tortoise recipes)."""
+    recipe: Annotated[tyro.conf.Positional[str | None], *options.text("RECIPE")] = None
+    """Name of a recipe (hare-tortoise recipes); without one, digits that come in ten parts, or what options say."""
     over: Annotated[
         tuple[tuple[str, ...], ...],
         tyro.conf.UseAppendAction,
@@ -39,6 +40,12 @@ What is finished is kept in the output folder: the same command again runs only 
     """What is swept: settings of the method, or values of the recipe; lists, or ranges such as lr=3e-4..3e-3."""
     scale: Annotated[Literal["paper", "desk", "smoke"], tyro.conf.arg(help_behavior_hint="")] = "paper"
     """How large: as published; ten minutes a trial on one core; or ten seconds, to see that it works."""
+    source: Annotated[str | None, *options.text("SOURCE")] = None
+    """The data: a name (hare-tortoise streams), an .npz file, or a folder of images."""
+    scenario: Annotated[str | None, *options.text("SCENARIO")] = None
+    """How the data arrives: "warm-start(first=0.5)", "growing(chunks=5)"."""
+    network: Annotated[str | None, *options.text("NETWORK")] = None
+    """The network: "mlp(hidden=(64, 64))", resnet18, or package.module:function of your own."""
     method: Annotated[str | None, *options.text("METHOD")] = None
     """The method whose settings are swept; by default Hare & Tortoise as the recipe has it."""
     search: Annotated[Literal["grid", "random", "halving"], tyro.conf.arg(help_behavior_hint="")] = "grid"
@@ -93,6 +100,13 @@ What is finished is kept in the output folder: the same command again runs only 
             ValueError: There is no such recipe, or a value is out of its range.
         """
         (recipe,) = Compare(
-            (self.recipe,), scale=self.scale, seeds=self.seeds, budgets=self.budgets, set=self.set
+            () if self.recipe is None else (self.recipe,),
+            scale=self.scale,
+            source=self.source,
+            scenario=self.scenario,
+            network=self.network,
+            seeds=self.seeds,
+            budgets=self.budgets,
+            set=self.set,
         ).recipes()
         return recipe

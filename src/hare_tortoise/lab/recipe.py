@@ -16,6 +16,15 @@ from hare_tortoise.streams.sources.table import SUFFIXES
 _FIXED = ("name", "description", "scale", "rows", "differences")
 FROM_SCRATCH = "from-scratch"
 WARM_START = "warm-start"
+# how types of values are called where a value is refused
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "True or False",
+    "None": "None",
+    "tuple[int, ...]": "one for each chunk, as in (200, 50)",
+    "tuple[float, ...]": "one or more numbers, as in (0.1, 1)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +208,12 @@ def _check(name: str, value: object, good: bool, expected: str) -> None:
         raise ValueError(f"recipe value {name}: got {value!r}, expected {expected}")
 
 
+def _in_words(annotation: str) -> str:
+    if annotation.startswith("Literal["):
+        return annotation.removeprefix("Literal[").removesuffix("]").replace("'", "").replace(", ", " or ")
+    return ", or ".join(_KINDS[part] for part in annotation.split(" | "))
+
+
 def _coerce(name: str, text: str, annotation: str) -> Any:
     if annotation.startswith("str"):
         return None if text == "None" and "None" in annotation else text
@@ -220,5 +235,5 @@ def _coerce(name: str, text: str, annotation: str) -> Any:
         allowed = [str]
     number_as_bool = isinstance(value, bool) and bool not in allowed
     if number_as_bool or not any(isinstance(value, kind) for kind in allowed):
-        raise ValueError(f"recipe value {name}: got {text!r}, expected {annotation}")
+        raise ValueError(f"recipe value {name}: got {text!r}, expected {_in_words(annotation)}")
     return value

@@ -82,6 +82,11 @@ def report_runs(path: Path, *, margin: float | None = None) -> Outcome:
     Raises:
         ValueError: There is no comparison, or none of its trials is finished.
     """
+    if (path / "sweep.json").exists() and not (path / "command.json").exists():
+        raise ValueError(
+            f"{path} holds a sweep, not a comparison: its page is {path / 'sweep.md'}; the command of the sweep writes "
+            "it again"
+        )
     index, store = archive.read(path)
     recipes = [Recipe.from_json(content) for content in index["recipes"]]
     by_name = {recipe.name: recipe for recipe in recipes}

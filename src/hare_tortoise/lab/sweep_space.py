@@ -196,7 +196,13 @@ def _place(
     calls = parse_sum(method)
     owners = [(place, call) for place, call in enumerate(calls) if name in _settings(call)]
     fields = {field.name for field in dataclasses.fields(recipe)} - set(_FIXED)
-    if where == "recipe" or (where is None and not owners and name in fields):
+    of_recipe = where == "recipe" or (where is None and not owners)
+    if of_recipe and name in _FIXED:
+        raise ValueError(
+            f"--over {written}: {name} cannot be swept, as settings are compared on the same data and seeds; give it "
+            "one value, as for a comparison"
+        )
+    if where == "recipe" or (of_recipe and name in fields):
         if name not in fields:
             raise unknown("recipe value to sweep", name, fields)
         return None, None

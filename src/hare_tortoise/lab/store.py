@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hare_tortoise.lab import files, state
 from hare_tortoise.lab.files import DamagedFileError
-from hare_tortoise.lab.trial import Identity, Result, Row, Trial, run_name
+from hare_tortoise.lab.trial import Result, Row, Trial, run_name
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,12 @@ class Run:
     folder: Path
     identity: dict[str, Any]
 
-    def open(self) -> list[str]:
-        """Make the folder, or check the one that is there. Gives a line for each file that was damaged and removed."""
+    def open(self, scale: str | None = None) -> list[str]:
+        """Make the folder, or check the one that is there. Gives a line for each file that was damaged and removed.
+
+        Args:
+            scale: of the recipe, to be written beside the identity where the folder is new.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.glob(".*.part"):
             part.unlink()  # of a process that was killed while it wrote
@@ -43,7 +47,7 @@ class Run:
                 path.unlink()
                 notes.append(f"{error}; removed, the run is done again from what is left")
         if not (self.folder / "trial.json").exists():
-            mark = {"scale": self.identity.scale} if isinstance(self.identity, Identity) else {}
+            mark = {} if scale is None else {"scale": scale}
             files.write_json(self.folder / "trial.json", {**self.identity, **mark})
         return notes
 

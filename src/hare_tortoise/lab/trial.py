@@ -92,22 +92,13 @@ class Engine:
     threads: int = 1
 
 
-class Identity(dict[str, Any]):
-    """What the result of a trial depends on, as a JSON value, by which its folder is named.
-
-    `scale` goes with it to be written there; it is no part of the value: trials that differ by it alone are one.
-    """
-
-    scale: str = ""
-
-
-def identity(trial: Trial, data_digest: str, engine: Engine) -> Identity:
-    """Say everything that the result of a trial depends on."""
+def identity(trial: Trial, data_digest: str, engine: Engine) -> dict[str, Any]:
+    """Say everything that the result of a trial depends on, as a JSON value."""
     recipe = {k: v for k, v in trial.recipe.to_json().items() if k not in NOT_OF_A_TRIAL}
     for name, value in _CAME_LATER.items():
         if recipe[name] == value:
             del recipe[name]  # runs from before there was a choice keep their names
-    content = {
+    return {
         "recipe": recipe,
         "method": trial.method,
         "budget": trial.budget,
@@ -117,9 +108,6 @@ def identity(trial: Trial, data_digest: str, engine: Engine) -> Identity:
         "versions": {"hare_tortoise": __version__, "torch": torch.__version__},
         "engine": {**dataclasses.asdict(engine), "name": "supervised", "dtype": trial.recipe.precision},
     }
-    known = Identity(content)
-    known.scale = trial.recipe.scale
-    return known
 
 
 def run_name(content: Mapping[str, Any]) -> str:

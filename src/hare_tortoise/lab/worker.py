@@ -65,7 +65,7 @@ def run_task(
     run = store.run(task.identity)
     run.folder.mkdir(parents=True, exist_ok=True)
     with files.locked(run.folder / "lock"):
-        for line in run.open():
+        for line in run.open(task.trial.recipe.scale):
             note(line)
         done = store.result(task.trial, run.folder.name)
         if done is not None:

@@ -26,7 +26,7 @@ IMAGENET_PAIRS = (
     "The network is the narrow ResNet, chosen here: that of the publication is not in our notes.",
     "The learning rate, 0.01, is chosen here.",
     "The head is initialised anew at each task, where the name of a method has head-reset in it; warm start has none.",
-    "The code has 2,000 tasks for plain training, 5,000 for others. Here there are 2,000 for all.",
+    "2,000 tasks (plain training) or 5,000, in the notes on the code. Here there are 2,000 for all.",
     "Pairs are drawn from a new shuffle when all classes have come; the publication goes through one shuffle again.",
     PERTURBING,
     SCHEDULES,

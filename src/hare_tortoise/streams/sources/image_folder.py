@@ -77,12 +77,7 @@ def source_of_images(
         ValueError: a class occurs in test alone, a file is broken, or a setting lies outside its range.
     """
     side = _height_and_width(size)
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
-        raise ValueError(f"workers is {workers!r}: give the number of reading processes, 0 or more")
-    if in_memory not in (True, False, None):
-        raise ValueError(
-            f"in_memory is {in_memory!r}: give True, False, or None to go by the size of the images"
-        )
+    _check_reading(workers, in_memory)
     classes: dict[str, int] = {}
     labels = array("q")
     of_train = 0
@@ -123,6 +118,20 @@ def source_of_images(
         train_times=train_times,
         workers=workers,
     )
+
+
+def _check_reading(workers: object, in_memory: object) -> None:
+    """See to it that the settings of reading lie in their ranges.
+
+    Raises:
+        ValueError: one does not.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise ValueError(f"workers is {workers!r}: give the number of reading processes, 0 or more")
+    if in_memory not in (True, False, None):
+        raise ValueError(
+            f"in_memory is {in_memory!r}: give True, False, or None to go by the size of the images"
+        )
 
 
 def _in_memory(name: str, files: ImageFiles, count: int, outputs: int, train_times: Tensor | None) -> Source:

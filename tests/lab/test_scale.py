@@ -277,7 +277,8 @@ def test_every_recipe_runs_at_smoke_in_its_time(
     # processor time of one thread: what else the machine does counts little
     spent = (time.process_time() - begun) / len(recipe.methods)
     assert not outcome.failures
-    assert spent < 10
+    # ten seconds where there is a smoke; one of digits takes what it takes; another's machine may be slower
+    assert spent < (10 if "smoke" in NARROW.get(name, {}) else 30) * (SLOWER if os.environ.get("CI") else 1)
     # not in CI, whose machines are of any speed: what it would say there is said of the machine
     if estimated is not None and estimated.trial > 1 and not os.environ.get("CI"):
         assert estimated.trial / SLOWER < spent < SLOWER * estimated.trial

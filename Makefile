@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help setup demo test test-slow test-data test-browser test-compiler lint doctest docs check bench results results-run clean
 
 help:
-	@echo "make demo          compare the ways of continuing, on data that ships with scikit-learn (about 4 minutes)"
+	@echo "make demo          compare the ways of continuing, on data that ships with scikit-learn (4 to 10 minutes)"
 	@echo "make test          the tests"
 	@echo "make test-slow     the long ones; also test-data (HARE_TORTOISE_DATA), test-browser (Chromium), test-compiler (C++)"
 	@echo "make check         ruff, mypy, the examples in docstrings, the documentation"

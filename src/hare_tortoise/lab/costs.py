@@ -24,9 +24,9 @@ from hare_tortoise.lab.stand_in import Layout, layout
 
 # Floating-point operations per second of one core in float32, and what a step takes beside them: for each parameter
 # tensor, and for each parameter that the optimizer passes over. `python -m benchmarks.core_rates` measures them. These
-# lie between what it gave on a machine at rest and with both of its cores busy: small MLPs 4.5e10 and 2.9e10 (wide
-# ones 5.6e10 when busy), the narrow ResNet 7.5e10 and 3.2e10, 120 µs a tensor and 250 to 370. When busy, ResNet-18 had
-# 4e10, VGG-16 2.8e10 narrow and 4.3e10 whole, ViT-Tiny 1.4e10 and 3e10.
+# lie between what it gave on a machine with AVX-512 at rest and on one without it, busy: small MLPs 4.5e10 and 2.9e10
+# (wide ones 5.6e10 there), the narrow ResNet 7.5e10 and 3.2e10, 120 µs a tensor and 250 to 370. On the second ResNet-18
+# had 4e10, VGG-16 2.8e10 narrow and 4.3e10 whole, ViT-Tiny 1.4e10 and 3e10.
 RATES: Mapping[str, float] = {"mlp": 4e10, "narrow-resnet": 5e10, "vgg16": 4e10, "vit-tiny": 2.5e10}
 OTHER_RATE = 4.5e10
 SECONDS_PER_TENSOR = 1.7e-4

@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
+PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n auto --maxprocesses 8
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -35,10 +36,11 @@ demo: $(SETUP)
 
 # As many processes as cores, of one thread each; the tests of a file stay together, as many share what one has set up.
 test: $(SETUP)
-	OMP_NUM_THREADS=1 $(PYTEST) -n auto --maxprocesses 8 --dist loadfile
+	$(PARALLEL) --dist loadfile
 
+# A few long ones among many: whoever is idle takes from the others.
 test-slow: $(SETUP)
-	$(PYTEST) -m slow
+	$(PARALLEL) --dist worksteal -m slow
 
 test-data: $(SETUP)
 	$(PYTEST) -m data

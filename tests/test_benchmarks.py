@@ -84,14 +84,12 @@ EXPECTED = {
 }
 
 
+LONG = ("channels_last", "compare", "image_folder", "memory", "method_cost", "throughput")
+
+
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            each, marks=pytest.mark.slow if each in ("method_cost", "image_folder", "compare") else ()
-        )
-        for each in run.SCRIPTS
-    ],
+    [pytest.param(each, marks=pytest.mark.slow if each in LONG else ()) for each in run.SCRIPTS],
 )
 def test_script_prints_a_table_and_writes_rows(name: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.json"

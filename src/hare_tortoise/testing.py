@@ -377,16 +377,16 @@ def _require(condition: bool, message: str) -> None:
 def _require_equal(expected: Any, actual: Any, what: str) -> None:
     """Raise an AssertionError at the first leaf of two nested states that differs in a bit."""
     first, second = dict(_leaves(expected)), dict(_leaves(actual))
-    _require(
-        first.keys() == second.keys(), f"{what}: {sorted(first.keys() ^ second.keys())} on one side only"
-    )
+    alone = sorted(first.keys() ^ second.keys())
+    _require(not alone, f"{what}: {alone} on one side only")
     for path, value in first.items():
         other = second[path]
         if isinstance(value, Tensor):
             same = isinstance(other, Tensor) and value.dtype == other.dtype and torch.equal(value, other)
         else:
             same = bool(value == other)
-        _require(same, f"{what}: {path} is {other}, expected {value}")
+        if not same:  # tensors are written out only then: that takes longer than what is tested
+            raise AssertionError(f"{what}: {path} is {other}, expected {value}")
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -33,6 +33,7 @@ def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
     assert not heard.crashes
 
 
+@pytest.mark.slow
 def test_processes_read_images_by_processes_of_their_own(tmp_path: Path) -> None:
     top = write_pictures(tmp_path / "pictures")
     rows = []
@@ -70,6 +71,7 @@ def test_workers_do_not_fight_for_the_cores(tmp_path: Path, monkeypatch: pytest.
         assert heard.crashes == {0: "RuntimeError: torch has 1 threads"}
 
 
+@pytest.mark.slow
 def test_a_lost_worker_costs_its_trial_only(tmp_path: Path) -> None:
     good = [Trial(small(), "warm-start", 1.0, seed) for seed in range(3)]
     lost = Trial(small(network="tests.lab.test_executor:killer"), "warm-start", 1.0, 0)

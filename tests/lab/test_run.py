@@ -297,6 +297,7 @@ def test_a_full_disk_leaves_what_is_finished(tmp_path: Path) -> None:
     assert all(result is not None for result in again)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_writes_checkpoints(tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = command(
@@ -317,6 +318,7 @@ def test_ctrl_c_keeps_what_is_done_and_writes_checkpoints(tmp_path: Path) -> Non
     assert command(out, epochs=60).wait(120) == 0
 
 
+@pytest.mark.slow
 def test_two_commands_on_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
     """The second finds the first at work, waits for each trial, and takes its result."""
     out = tmp_path / "out"

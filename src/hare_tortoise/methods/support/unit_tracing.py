@@ -64,15 +64,17 @@ class Tracer(TorchFunctionMode):
         """How often each module was called."""
         self.touched: set[str] = set()
         """The parameters and buffers that were read."""
+        self._before: dict[int, Tensor] = {}
         self._known: Any = WeakTensorKeyDictionary()
         self._names: dict[int, tuple[str, Tensor]] = {}
         self._handles: list[Any] = []
 
     def __enter__(self) -> Tracer:
         # Tensors that are not among these, nor computed in sight, are computed from units, perhaps, and out of sight.
-        for item in gc.get_objects():
-            if issubclass(type(item), Tensor):
-                self._known[item] = True
+        # A process has objects by the million and few types: those are asked, and the objects not one by one.
+        objects = gc.get_objects()
+        kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, Tensor)}
+        self._before = {id(item): item for item in objects if type(item) in kinds}
         for name, module in named_modules(self.network):
             if isinstance(module, torch.jit.ScriptModule):
                 if not any(name.startswith(f"{scripted}.") for scripted in self.ledger.left_out):
@@ -87,6 +89,7 @@ class Tracer(TorchFunctionMode):
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._before.clear()
         for handle in self._handles:
             handle.remove()
 
@@ -132,7 +135,9 @@ class Tracer(TorchFunctionMode):
         for tensor in inputs:
             if (name := self.name_of(tensor)) is not None:
                 self.touched.add(name)
-            elif tensor not in self._known and not isinstance(tensor, nn.Parameter):
+            elif not (
+                id(tensor) in self._before or tensor in self._known or isinstance(tensor, nn.Parameter)
+            ):
                 self.ledger.block(
                     range(len(self.ledger.parents)),
                     f"{what} reads what was computed out of sight (scripted, or not by torch), perhaps from it",

@@ -33,6 +33,12 @@ def test_what_is_written_is_read_back(written: list[Call]) -> None:
     assert list(parse_sum("+".join(map(str, written)))) == written
 
 
+@pytest.mark.parametrize("value", [":", '"a:b"', "'a:b'", "if", "lambda", "a:if", "__name_0_:x"])
+def test_text_that_would_be_read_as_something_else_is_quoted(value: str) -> None:
+    call = Call("image-folder", (("path", value),))
+    assert parse(str(call)) == call
+
+
 @given(st.lists(calls, min_size=1, max_size=4))
 def test_a_list_is_split_at_its_own_commas_only(written: list[Call]) -> None:
     texts = [str(call) for call in written]

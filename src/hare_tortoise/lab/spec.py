@@ -7,6 +7,7 @@ literals, bare words (strings) or calls of a schedule, as in ``hare-tortoise(dec
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -169,11 +170,11 @@ class _Reader:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
             raise ValueError(f"{self._source(node)!r} is not a name")
         settings = []
-        for keyword in node.keywords:
-            if keyword.arg is None:
+        for item in node.keywords:
+            if item.arg is None:
                 raise ValueError("'**' is not part of the notation")
-            name = self.written(keyword.arg).replace("-", "_")
-            settings.append((name, self.value(keyword.value, f"{name}=")))
+            name = self.written(item.arg).replace("-", "_")
+            settings.append((name, self.value(item.value, f"{name}=")))
         names = [name for name, _ in settings]
         if len(set(names)) != len(names):
             raise ValueError(f"a setting is given twice among {names}")
@@ -211,8 +212,9 @@ def _write(value: Value) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(_write(item) for item in value)}{',' if len(value) == 1 else ''})"
     if isinstance(value, str):
-        bare = value.isidentifier() and value not in ("None", "True", "False")
-        return value if bare or (_TOKEN.fullmatch(value) and ":" in value) else repr(value)
+        token = _TOKEN.fullmatch(value)
+        bare = value.isidentifier() and not keyword.iskeyword(value)
+        return value if bare or (token and token["external"]) else repr(value)
     if isinstance(value, Call):
         return str(value) if value.settings or value.positional else f"{value.name}()"
     return repr(value)

@@ -71,6 +71,7 @@ class Tracer(TorchFunctionMode):
 
     def __enter__(self) -> Tracer:
         # Tensors that are not among these, nor computed in sight, are computed from units, perhaps, and out of sight.
+        # (So, it seems, are those that gc.freeze() hides: what reads them is left alone, with a word.)
         # A process has objects by the million and few types: those are asked, and the objects not one by one.
         objects = gc.get_objects()
         kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, Tensor)}

@@ -1,0 +1,1 @@
+"""Reinforcement learning: one value-based agent, its target network the tortoise."""

@@ -1,0 +1,243 @@
+"""An agent: an encoder with a head, the target network (the tortoise), the method that keeps it plastic, an optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hare_tortoise.lab.registry import find, settings_of
+from hare_tortoise.lab.spec import parse
+from hare_tortoise.lab.trial import derive_seed
+from hare_tortoise.networks.impala import impala_encoder
+from hare_tortoise.networks.minatar import minatar_encoder
+from hare_tortoise.networks.nature import nature_encoder
+from hare_tortoise.rl.environments import Space
+from hare_tortoise.rl.heads import QHead, greedy, values
+from hare_tortoise.rl.keeping import Keeping, keep
+from hare_tortoise.rl.recipe import AgentRecipe
+
+LOWEST, HIGHEST = -10.0, 10.0
+"""Ends of the distribution of returns."""
+
+
+class VectorEncoder(nn.Module):
+    """Flatten, Linear, ReLU: for observations that are vectors."""
+
+    def __init__(self, input_shape: tuple[int, ...], width: int = 256) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), width), nn.ReLU())
+        self.features = width
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Map (batch, *input_shape) to (batch, width)."""
+        features: Tensor = self.body(observations)
+        return features
+
+
+ENCODERS: Mapping[str, Callable[..., nn.Module]] = {
+    "nature": nature_encoder,
+    "impala": impala_encoder,
+    "minatar": minatar_encoder,
+    "mlp": VectorEncoder,
+}
+
+
+class QNetwork(nn.Module):
+    """`encoder` and `head`: from observations, floating, to values of the actions or the logits of their distributions."""
+
+    def __init__(self, encoder: nn.Module, head: QHead) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, observations: Tensor, legal: Tensor | None = None) -> Tensor:
+        """Map (batch, *shape) to (batch, actions) or (batch, actions, atoms)."""
+        outputs: Tensor = self.head(self.encoder(observations), legal)
+        return outputs
+
+
+def input_shape(recipe: AgentRecipe, space: Space) -> tuple[int, ...]:
+    """Shape of what the network sees at once: the frames of a stack are channels."""
+    if len(space.shape) == 1:
+        return (recipe.stack * space.shape[0],)
+    channels = 1 if len(space.shape) == 2 else space.shape[0]
+    return (recipe.stack * channels, *space.shape[-2:])
+
+
+def prepare(observations: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Make stacks of observations, (rows, S, …), floats for the network, (rows, *shape): bytes are divided by 255."""
+    floats = observations.float()
+    if observations.dtype == torch.uint8:
+        floats = floats / 255
+    return floats.reshape(len(observations), *shape)
+
+
+def build_network(recipe: AgentRecipe, space: Space, actions: int) -> QNetwork:
+    """Build the network of an agent with weights from torch's global random state.
+
+    Args:
+        recipe: says of what.
+        space: of the observations.
+        actions: outputs; at least those that are legal.
+
+    Raises:
+        ValueError: There is no such encoder, or it does not fit the observations.
+    """
+    call = parse(recipe.encoder)
+    build = find("encoder", call, ENCODERS)
+    settings = settings_of("encoder", call, build, given=("input_shape",))
+    if recipe.layer_norm and not call.external:
+        settings["layer_norm"] = True
+    encoder = build(input_shape(recipe, space), **settings)
+    features = getattr(encoder, "features", None)
+    if not isinstance(encoder, nn.Module) or not isinstance(features, int):
+        raise ValueError(
+            f"encoder {call}: got a {type(encoder).__name__}, expected an nn.Module with a whole number `features`: the "
+            "width of what it gives"
+        )
+    head = QHead(
+        features,
+        actions,
+        hidden=recipe.hidden,
+        dueling=recipe.dueling,
+        atoms=recipe.atoms,
+        noisy=recipe.noisy,
+    )
+    return QNetwork(encoder, head)
+
+
+@dataclass
+class Agent:
+    """One agent, on the device of its weights.
+
+    Args:
+        recipe: what it is made of.
+        space: of its observations and actions.
+        online: the network that is trained: the hare.
+        target: the network that gives the targets: the tortoise.
+        keeping: what makes the target follow, and the method.
+        optimizer: of the online network.
+        legal: (actions,) bool, the actions that there are.
+    """
+
+    recipe: AgentRecipe
+    space: Space
+    online: QNetwork
+    target: QNetwork
+    keeping: Keeping
+    optimizer: torch.optim.Optimizer
+    legal: Tensor
+
+    def __post_init__(self) -> None:
+        self.shape = input_shape(self.recipe, self.space)
+        atoms = self.recipe.atoms
+        self.support = None if atoms is None else torch.linspace(LOWEST, HIGHEST, atoms, device=self.legal.device)
+
+    @property
+    def deployed(self) -> QNetwork:
+        """The network that plays."""
+        return self.target if self.recipe.acts == "target" else self.online
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the two networks, the optimizer and what keeps them."""
+        return {
+            "online": self.online.state_dict(),
+            "target": self.target.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "keeping": self.keeping.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.online.load_state_dict(state["online"])
+        self.target.load_state_dict(state["target"])
+        self.keeping.load_state_dict(state["keeping"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Give the precision of the forward pass."""
+        reduced = self.recipe.precision == "bfloat16"
+        return torch.autocast(self.legal.device.type, dtype=torch.bfloat16, enabled=reduced)
+
+    @torch.no_grad()
+    def act(self, observations: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+        """Choose an action for each of N stacks of observations.
+
+        Args:
+            observations: (N, S, …), as the environments gave them.
+            epsilon: share of actions that are drawn from the legal ones.
+            generator: draws on the CPU; two numbers for each row, whatever comes of them.
+
+        Returns:
+            (N,) int64, on the CPU.
+        """
+        count = len(observations)
+        coins = torch.rand(count, generator=generator)
+        which = torch.rand(count, generator=generator)
+        legal = self.legal.nonzero().squeeze(1).cpu()
+        drawn = legal[(which * len(legal)).long()]
+        if epsilon >= 1:
+            return drawn
+        with self.autocast():
+            outputs = self.deployed(prepare(observations.to(self.legal.device), self.shape), self.legal)
+        chosen = greedy(values(outputs.float(), self.support), self.legal).cpu()
+        return torch.where(coins < epsilon, drawn, chosen)
+
+
+def build_agent(
+    recipe: AgentRecipe, space: Space, method: str, seed: int, *, actions: int | None = None, device: str = "cpu"
+) -> Agent:
+    """Build an agent with everything that is drawn for it.
+
+    Args:
+        recipe: what it is made of.
+        space: of its observations and actions.
+        method: as written, such as ``hare-tortoise(decay=0.999, reset_every=1000)``.
+        seed: of its weights and of the method's draws.
+        actions: outputs of the network; None: as many as are legal.
+        device: where it lives.
+
+    Raises:
+        ValueError: Something that the recipe or the method names is not there, or does not fit the rest.
+    """
+    outputs = space.actions if actions is None else actions
+
+    def network() -> QNetwork:
+        return build_network(recipe, space, outputs).to(device)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "network"))
+        online = network()
+    target = _twin(online, network)
+    for parameter in target.parameters():
+        parameter.requires_grad_(False)
+    if recipe.precision == "bfloat16":
+        for each in (online, target):
+            each.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it for modules
+    optimizer = build_optimizer(recipe, online)
+    keeping = keep(recipe, method, online, target, optimizer, fresh=network, seed=derive_seed(seed, "method"))
+    legal = torch.arange(outputs, device=device) < space.actions
+    return Agent(recipe, space, online, target, keeping, optimizer, legal)
+
+
+def build_optimizer(recipe: AgentRecipe, network: nn.Module) -> torch.optim.Optimizer:
+    """Adam, with decoupled weight decay on matrices and kernels only where there is one."""
+    matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
+    others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr, eps=recipe.adam_epsilon, fused=True)
+
+
+def _twin(online: QNetwork, build: Callable[[], QNetwork]) -> QNetwork:
+    with torch.random.fork_rng():
+        target = build()
+    target.load_state_dict(online.state_dict())
+    return target.eval()

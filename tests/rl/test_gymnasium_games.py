@@ -102,10 +102,12 @@ def test_images_have_their_channels_first(
 
 
 def test_what_is_told_is_the_receivers_own() -> None:
-    # the game shows one buffer again and again
-    game = own_games.Picture()
-    buffer = np.zeros((6, 5, 3), np.uint8)
-    game.seen = lambda: buffer  # type: ignore[method-assign]
+    # the game shows one buffer again and again, and lets nobody write in it
+    game = own_games.Picture((2, 6, 5))
+    buffer = np.zeros((2, 6, 5), np.uint8)
+    shown = buffer.view()
+    shown.flags.writeable = False
+    game.seen = lambda: shown  # type: ignore[method-assign]
     own_games.shared = lambda: game  # type: ignore[attr-defined]
     games = make_environments([f"{OWN}:shared"])
     first = games.start([0], [0]).observation

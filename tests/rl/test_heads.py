@@ -268,7 +268,10 @@ def test_the_support_is_evenly_spaced_between_its_ends() -> None:
     support = atom_values()
     assert (support.dtype, len(support)) == (torch.float32, 51)
     assert support.tolist() == pytest.approx([-10 + 0.4 * index for index in range(51)], abs=1e-6)
-    assert support[[0, 25, 50]].tolist() == [-10, 0, 10]
+    for high in (0.3, 7.0, 10.0):
+        for atoms in range(3, 102, 2):
+            ends = atom_values(atoms, -high, high)[[0, atoms // 2, -1]].tolist()
+            assert ends == pytest.approx([-high, 0, high], rel=1e-7, abs=0)
     assert atom_values(2, 0.0, 3.0, device="meta").device.type == "meta"
 
 

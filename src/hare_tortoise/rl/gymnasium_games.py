@@ -77,6 +77,7 @@ class _Look:
                 raise ValueError("its observation is not finite in float32")
         elif _KEPT.get(array.dtype) is not self.space.dtype:
             raise ValueError(f"its observation is {array.dtype}, its observation space {self.space.dtype}")
+        # A copy: what a game shows may be its own buffer, and not for writing.
         return torch.from_numpy(
             np.array(np.moveaxis(array, -1, 0) if self.channels_last else array, order="C")
         )

@@ -119,9 +119,10 @@ def test_returns_and_steps_are_those_of_the_open_episodes() -> None:
     episodes.start([0, 1], [3, 2])
     for actions in ([1, 2], [2, 2]):
         episodes.send(torch.tensor(actions))
-        episodes.receive()
+        held = episodes.receive()
     assert (episodes.returns, episodes.steps) == ([1.5, 2.0], [2, 2])
     begun = episodes.start([1], [5])
+    assert held.observation.tolist() == [[3, 2, 12, 0], [2, 2, 22, 1]]  # the receiver's own
     assert (episodes.returns, episodes.steps) == ([1.5, 0.0], [2, 0])
     assert episodes.arrival.observation.tolist() == [[3, 2, 12, 0], [5, 0, 0, 1]]
     assert torch.equal(begun.observation, episodes.arrival.observation[1:])

@@ -142,6 +142,18 @@ def test_of_several_rows_of_a_step_the_last_counts() -> None:
     check_strata(priorities, {0: 1 / 21, 1: 9 / 21, 2: 1 / 21, 3: 8 / 21, 4: 1 / 21, 5: 1 / 21}, 1)
 
 
+def test_rows_of_a_step_write_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a GPU it is not said which of several rows is written last.
+    replay, _ = lived(["end"] * 6, 6, agents=2)
+    priorities = Priorities(replay, alpha=1.0, epsilon=1e-12)
+    assert priorities.values.sum() == 12
+    put: list[tuple[Tensor, Tensor]] = []
+    monkeypatch.setattr(priorities, "_put", lambda *arguments: put.append(arguments))
+    priorities.update(torch.tensor([[3, 1, 3], [3, 5, 5]]), torch.tensor([[5.0, 6.0, 7.0], [8.0, 9.0, 10.0]]))
+    ((_, values),) = put
+    assert values.tolist() == pytest.approx([7.0, 6.0, 7.0, 8.0, 10.0, 10.0])
+
+
 def test_an_agent_draws_what_it_draws_alone() -> None:
     events = ["on", "on", "end", "on", "cut", "on", "on", "on", "end", "end"]
     rings, _ = lived(events, 9, agents=3)
@@ -188,19 +200,23 @@ def test_shares_hold_over_a_long_time() -> None:
     check_strata(priorities, dict.fromkeys(range(50), 1 / 50), 1)
 
 
-def test_the_last_share_falls_on_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_the_first_and_the_last_share_fall_on_steps(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     replay, feeder = lived(["end"] * 9 + ["on"] * 2, 11)
-    priorities = Priorities(replay, alpha=1.0, stratified=False, block=4)
+    priorities = Priorities(replay, alpha=1.0, stratified=False, block=block)
     priorities.update(torch.arange(9)[None], torch.tensor([[0.1] * 9]))
 
-    def highest(*_: Any) -> Tensor:
+    def ends(*_: Any) -> Tensor:
         return torch.tensor([[0.0, 1.0]], dtype=torch.float64)
 
-    monkeypatch.setattr("hare_tortoise.rl.priorities.uniform_numbers", highest)
-    for n_step in (2, 1):
-        drawn, _ = priorities.sample(2, generators(1), n_step=n_step, beta=1.0)
-        steps = [place % 11 for place in feeder.lists[0].sampled(n_step)]
-        assert drawn.tolist() == [[steps[0], steps[-1]]]
+    monkeypatch.setattr("hare_tortoise.rl.priorities.uniform_numbers", ends)
+    # Slots and whole blocks before the first step and behind the last one have nothing, wherever the seam is.
+    for event in ["on", "on", "cut", "on", "on", "end"] * 4:
+        feeder.feed({0: event})
+        for n_step in (1, 2, 5):
+            drawn, _ = priorities.sample(2, generators(1), n_step=n_step, beta=1.0)
+            steps = [place % 11 for place in feeder.lists[0].sampled(n_step)]
+            assert drawn.tolist() == [[min(steps), max(steps)]]
 
 
 def test_bytes_are_those_that_are_held() -> None:

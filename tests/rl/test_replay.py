@@ -90,10 +90,19 @@ def test_as_lists(data: st.DataObject, agents: int, stack: int) -> None:
     check_all(feeder, replay, n_step, discount)
 
 
+def elsewhere(replay: Replay) -> Replay:
+    """The replay as it is on another device: the numbers of its slots are kept in two places."""
+    replay._elsewhere, replay._host_rows = True, None
+    replay._fields = {name: tensor.clone() for name, tensor in replay._fields.items()}
+    return replay
+
+
 def test_after_each_step_of_a_life() -> None:
     # The seam, ends and cuts at every place of it; stacks longer than lives, lives longer than the ring.
     for stack in (1, 3):
         replay = Replay(1, 8, (2,), torch.float32, stack=stack)
+        if stack == 3:
+            replay = elsewhere(replay)
         feeder = Feeder(replay)
         for event in (
             ["on"] * 11 + ["end"] + ["on", "cut"] * 5 + ["cut"] * 5 + ["end"] * 9 + ["on"] * 3 + ["cut"]
@@ -157,6 +166,7 @@ def test_the_state_comes_back_and_goes_on() -> None:
     events = ["on"] * 4 + ["cut"] + ["on"] * 2 + ["end"] + ["on"] * 3
     for made in range(1, len(events)):
         whole, again = (Replay(1, 6, (2,), torch.float32, stack=2) for _ in range(2))
+        again = elsewhere(again) if made % 2 else again
         feeder, other = Feeder(whole), Feeder(again)
         for event in events[:made]:
             feeder.feed({0: event})
@@ -218,7 +228,7 @@ step: dict[str, Any] = {
         ({"first": True}, "the chain of agent 0 goes on"),
         ({"agent": 1}, "the chain of agent 1 has ended"),
         ({"terminal": True, "last": torch.zeros(2)}, "of which \\[0\\] are terminal"),
-        ({"last": torch.zeros(3)}, "last is torch.float32 of shape \\(3,\\)"),
+        ({"last": torch.zeros(3)}, "last of agent 0 is torch.float32 of shape \\(3,\\)"),
         (
             {"agent": [0], "observation": torch.zeros(1, 2), "last": {1: torch.zeros(2)}},
             "last is given for the agents \\[1\\]",

@@ -94,6 +94,15 @@ def test_only_what_is_new_is_appended(tmp_path: Path) -> None:
     assert (tmp_path / "replay.0.frames").read_bytes()[:first] == before
 
 
+def test_what_the_ring_has_overwritten_is_not_written(tmp_path: Path) -> None:
+    replay = new(capacity=100)
+    feeder, file = Feeder(replay), ReplayFile(tmp_path / "replay.frames")
+    steps(feeder, 10)
+    first = file.append(replay)["length"]
+    steps(feeder, 150)
+    assert file.append(replay)["length"] - first == 100 * 2 + 28 + 32
+
+
 def test_every_flipped_and_every_missing_byte_is_found(tmp_path: Path) -> None:
     replay = new(agents=2)
     feeder, file = Feeder(replay), ReplayFile(tmp_path / "replay.frames")

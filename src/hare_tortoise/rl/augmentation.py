@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hare_tortoise.rl.ring import check_whole
+from hare_tortoise.rl.checks import check_whole
 
 
 def random_shift(observations: Tensor, padding: int, generators: Sequence[torch.Generator]) -> Tensor:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hare_tortoise.rl.checks import check_whole
 from hare_tortoise.rl.replay import uniform_numbers
-from hare_tortoise.rl.ring import LAST, Ring, check_whole
+from hare_tortoise.rl.ring import LAST, Ring
 
 
 def priority_bytes(agents: int, capacity: int, *, block: int = 128) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hare_tortoise.rl.ring import ENDS, GOES_ON, LAST, Ring, check_whole, replay_bytes
+from hare_tortoise.rl.checks import check_whole, for_each
+from hare_tortoise.rl.ring import ENDS, GOES_ON, LAST, Ring, replay_bytes
 
 __all__ = ["Batch", "Following", "Replay", "replay_bytes", "uniform_numbers"]
 
@@ -208,7 +209,7 @@ class Replay(Ring):
                 f"indices are {indices.dtype} of shape {tuple(indices.shape)}, expected int64 of shape "
                 f"({self.agents}, rows)"
             )
-        if self.device.type != "cpu" or not indices.numel():
+        if self._elsewhere or not indices.numel():
             return  # asking a GPU would make the caller wait for it
         low, high = int(indices.min()), int(indices.max())
         outside = low < 0 or high >= self.capacity
@@ -227,7 +228,10 @@ class Replay(Ring):
 
     def _table_of(self, n_step: int | Sequence[int], discount: float | Sequence[float]) -> _Table:
         """The numbers that depend on these two alone, made once while they stay."""
-        steps, discounts = self.for_each("n_step", n_step, 1), self.for_each("discount", discount, 0, 1)
+        steps, discounts = (
+            for_each("n_step", n_step, self.agents, 1),
+            for_each("discount", discount, self.agents, 0, 1),
+        )
         if self._table is None or self._table[0] != (steps, discounts):
             longest = max(steps)
             ahead = torch.arange(longest + 1)

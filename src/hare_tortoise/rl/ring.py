@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hare_tortoise.rl.checks import check_agents, check_flow, check_frames, check_whole, for_each
+
 GOES_ON, ENDS, CUT, LAST = 0, 1, 2, 3
 """What a slot is: a step that goes on, that ends its value, or that is cut after; or what was seen after the cut."""
 
@@ -79,6 +81,8 @@ class Ring:
         # One row more than there are slots, of zeros: every frame from before a chain is that row.
         self._rows = torch.empty(slots + 1, prod(self.shape), dtype=dtype, device=self.device)
         self._rows[slots] = 0
+        self._elsewhere = self.device.type != "cpu"
+        self._host_rows = None if self._elsewhere else self._rows.numpy()
         self._host = {name: np.zeros(slots, dtype=kind) for name, kind in _FIELDS.items()}
         self._host["slot_of_step"] = np.zeros(slots, dtype=np.int32)
         self._step_of_slot = np.zeros(slots, dtype=np.int32)
@@ -140,8 +144,11 @@ class Ring:
             np.asarray(first, dtype=np.bool_).reshape(-1),
             np.asarray(terminal, dtype=np.bool_).reshape(-1),
         )
-        self._check_frames(which, frames, lasts)
-        self._check_flow(which, (actions, rewards, begins, ends), lasts)
+        check_agents(which, self.agents)
+        check_frames({"observation": frames}, (len(which), *self.shape), self.dtype)
+        if lasts:
+            check_frames({f"last of agent {name}": lasts[name] for name in lasts}, self.shape, self.dtype)
+        check_flow(which, (actions, rewards, begins, ends), lasts, self._open)
         kinds = ends.astype(np.uint8)  # GOES_ON or ENDS
         if lasts:
             kinds[np.isin(which, list(lasts))] = CUT
@@ -166,7 +173,7 @@ class Ring:
         The oldest steps are missing while part of their stack is overwritten, the newest while their chain goes on
         and ends within less than `n_step` steps.
         """
-        steps = np.array(self.for_each("n_step", n_step, 1))
+        steps = np.array(for_each("n_step", n_step, self.agents, 1))
         low = np.zeros(self.agents, dtype=np.int64)
         if (self._written > self.capacity).any():
             back = np.arange(self.stack)
@@ -249,7 +256,7 @@ class Ring:
             self._host[name].reshape(self.agents, -1)[:, : saved.shape[1]] = saved
         for agent in range(self.agents):
             self._number(agent)
-        if self.device.type != "cpu":
+        if self._elsewhere:
             for name, array in self._host.items():
                 self._fields[name].copy_(torch.from_numpy(array))
 
@@ -266,8 +273,11 @@ class Ring:
     def write_frames(self, agent: int, start: int, frames: Tensor) -> None:
         """Put back what `read_frames` gave."""
         pieces = self._pieces(agent, start, start + len(frames))
-        for piece, content in zip(pieces, frames.split([x.stop - x.start for x in pieces]), strict=True):
+        done = 0
+        for piece in pieces:
+            content = frames[done : done + piece.stop - piece.start]
             self._rows[piece] = content.to(self.device)
+            done += len(content)
 
     def _pieces(self, agent: int, start: int, stop: int) -> list[slice]:
         """The rows of numbered slots, in the order that they were written, in one piece but for the seam."""
@@ -279,39 +289,24 @@ class Ring:
             start += count
         return pieces
 
-    def for_each(
-        self, name: str, value: float | Sequence[float], low: int, high: int | None = None
-    ) -> list[Any]:
-        """A setting of each agent, from one for all or a sequence; with `high` it is a number, without a whole one."""
-        values = [value] * self.agents if isinstance(value, int | float) else list(value)
-        if len(values) != self.agents:
-            raise ValueError(
-                f"{name} has {len(values)} values, expected one for each of {self.agents} agents"
-            )
-        for number in values:
-            if high is None:
-                check_whole(name, number, low)
-            elif not low <= number <= high:
-                raise ValueError(f"{name} is {number!r}, expected a number in [{low}, {high}]")
-        return values
-
     def _write(self, which: Ints, frames: Tensor, values: dict[str, npt.NDArray[Any]], *, step: int) -> None:
         slots = self._written[which] % self.capacity
-        flat = self._starts[which] + slots
+        starts, made = self._starts[which], self._steps[which]
+        flat = starts + slots
         rows = frames.reshape(len(which), -1)
-        if self.device.type == "cpu":
-            self._rows.numpy()[flat] = rows.numpy()
+        if self._host_rows is not None:
+            self._host_rows[flat] = rows.numpy()
         else:
             self._rows.index_copy_(0, torch.from_numpy(flat).to(self.device), rows.to(self.device))
         self._age[which] = values["ages"] = np.minimum(self._age[which] + 1, self.stack - 1)
         places = dict.fromkeys(values, flat)
-        self._step_of_slot[flat] = self._steps[which]
+        self._step_of_slot[flat] = made
         if step:
             values["slot_of_step"] = slots
-            places["slot_of_step"] = self._starts[which] + self._steps[which] % self.capacity
+            places["slot_of_step"] = starts + made % self.capacity
         for name, place in places.items():
             self._host[name][place] = values[name]
-            if self.device.type != "cpu":
+            if self._elsewhere:
                 new = torch.from_numpy(self._host[name][place]).to(self.device)
                 self._fields[name].index_copy_(0, torch.from_numpy(place).to(self.device), new)
         self._written[which] += 1
@@ -328,55 +323,3 @@ class Ring:
         self._step_of_slot[ring] = 0
         self._step_of_slot[ring][slots] = numbers
         self._host["slot_of_step"][ring][numbers[is_step] % self.capacity] = slots[is_step]
-
-    def _check_frames(self, which: Ints, frames: Tensor, lasts: Mapping[int, Tensor]) -> None:
-        agents = set(which.tolist())
-        if not agents or len(agents) < len(which) or min(agents) < 0 or max(agents) >= self.agents:
-            raise ValueError(
-                f"agent is {which.tolist()}, expected different ones from 0 to {self.agents - 1}"
-            )
-        for name, tensor, shape in (
-            ("observation", frames, (len(which), *self.shape)),
-            *(("last", tensor, self.shape) for tensor in lasts.values()),
-        ):
-            if tensor.shape != shape or tensor.dtype != self.dtype:
-                raise ValueError(
-                    f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}, expected {self.dtype} of shape {shape}"
-                )
-
-    def _check_flow(
-        self, which: Ints, values: Sequence[npt.NDArray[Any]], lasts: Mapping[int, Tensor]
-    ) -> None:
-        names = ("action", "reward", "first", "terminal")
-        for name, given in zip(names, values, strict=True):
-            if len(given) != len(which):
-                raise ValueError(
-                    f"{name} has {len(given)} values, expected one for each of {len(which)} agents"
-                )
-        actions, _, begins, ends = values
-        if actions.dtype.kind not in "iu":
-            raise ValueError(f"action is of {actions.dtype}, expected whole numbers")
-        wrong = which[begins == self._open[which]]
-        if len(wrong):
-            goes_on = bool(self._open[wrong[0]])
-            raise ValueError(
-                f"first is {goes_on}, but the chain of agent {wrong[0]} {'goes on' if goes_on else 'has ended'}: give "
-                "first=True for the first step of a life or an episode, terminal=True or last= with the last one"
-            )
-        if lasts and (ended := set(which[ends].tolist()) & lasts.keys() | lasts.keys() - set(which.tolist())):
-            raise ValueError(
-                f"last is given for the agents {sorted(lasts)}, of which {sorted(ended)} are terminal or not of this "
-                "call: give it for agents whose episode was cut without an end"
-            )
-
-
-def check_whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Raise a ValueError unless a value is a whole number in its range."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or value < low
-        or (high is not None and value > high)
-    ):
-        range_ = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} is {value!r}, expected a whole number {range_}")

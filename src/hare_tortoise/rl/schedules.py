@@ -9,7 +9,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, cast
 
 from hare_tortoise.lab.spec import Call, read_value
-from hare_tortoise.rl.ring import check_whole
+from hare_tortoise.rl.checks import check_whole
 from hare_tortoise.streams.names import unknown
 
 

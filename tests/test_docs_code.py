@@ -41,6 +41,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def run(page: Path, text: str) -> None:
     """Run the Python blocks of a page one after the other, as a reader would."""
+    torch.manual_seed(0)  # what is shown holds for most draws, not for each
     namespace: dict[str, Any] = {"__name__": page.stem}
     for line, block in blocks(text, "python"):
         exec(compile("\n" * line + block, str(page), "exec"), namespace)

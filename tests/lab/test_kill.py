@@ -24,7 +24,7 @@ from tests.lab.small import METHODS, run_of, small, task_of, timeless, to_kill
 
 ROOT = Path(__file__).parents[2]
 
-# A whole command in a process of its own: two workers, a checkpoint at every opportunity.
+# A whole command in a process of its own, a checkpoint at every opportunity.
 SCRIPT = """
 if __name__ == "__main__":
     import signal
@@ -42,14 +42,16 @@ if __name__ == "__main__":
     run_recipes(
         [to_kill().replace(epochs=int(sys.argv[3]))],
         out=Path(sys.argv[1]),
-        workers=2,
+        workers=int(sys.argv[4]),
         quiet=True,
         checkpoint_every=float(sys.argv[2]),
     )
 """
 
 
-def command(out: Path, checkpoint_every: float = 0.05, epochs: int = 20) -> subprocess.Popen[bytes]:
+def command(
+    out: Path, checkpoint_every: float = 0.05, epochs: int = 20, workers: int = 2
+) -> subprocess.Popen[bytes]:
     script = out.parent / "command.py"
     script.write_text(SCRIPT)
     environment = {
@@ -58,7 +60,7 @@ def command(out: Path, checkpoint_every: float = 0.05, epochs: int = 20) -> subp
         "PYTHONWARNINGS": "error",
     }
     return subprocess.Popen(
-        [sys.executable, str(script), str(out), str(checkpoint_every), str(epochs)],
+        [sys.executable, str(script), str(out), str(checkpoint_every), str(epochs), str(workers)],
         env=environment,
         start_new_session=True,
     )
@@ -83,7 +85,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return rows_of(out)
 
 
-def survive(out: Path, kills: int, seed: int, expected: dict[str, Any]) -> int:
+def survive(out: Path, kills: int, seed: int, expected: dict[str, Any], workers: int = 2) -> int:
     """Kill the command so many times at random moments of its start and of its work, then let it finish.
 
     Whenever it gets to its end before the kill, what it measured is checked, and it begins again.
@@ -91,7 +93,7 @@ def survive(out: Path, kills: int, seed: int, expected: dict[str, Any]) -> int:
     draw, killed = random.Random(seed), 0
     while killed < kills:
         before = _newest(out)
-        process = command(out)
+        process = command(out, workers=workers)
         if draw.random() < 0.7:
             while process.poll() is None and _newest(out) == before:
                 time.sleep(0.01)
@@ -126,7 +128,8 @@ def test_three_kills(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_twenty_kills(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
-    assert survive(tmp_path / "out", 20, 1, uninterrupted) == 20
+    """With one worker: two are killed in the test before, and each costs the start of a process."""
+    assert survive(tmp_path / "out", 20, 1, uninterrupted, workers=1) == 20
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:

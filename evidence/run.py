@@ -32,7 +32,7 @@ class Keeping(Lines):
         self, folder: Path, wanted: Sequence[Trial], samples: Sequence[int], console: Console
     ) -> None:
         super().__init__(wanted, samples, 0, console)
-        self.folder, self.made_with = folder, versions() | {"processor": _processor()}
+        self.folder, self.made_with = folder, versions() | {"processor": processor()}
 
     def finished(self, index: int, result: Result) -> None:
         """Keep the metrics, then print."""
@@ -110,7 +110,7 @@ def main(names: Sequence[str], *, workers: int, limit: int | None = None) -> int
     return 0
 
 
-def _processor() -> str:
+def processor() -> str:
     info = Path("/proc/cpuinfo")
     names = (
         [line for line in info.read_text().splitlines() if line.startswith("model name")]

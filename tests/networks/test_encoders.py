@@ -15,6 +15,7 @@ from hare_tortoise.methods.support.units import Outgoing, trace_units
 from hare_tortoise.networks import (
     Encoder,
     crelu,
+    fourier,
     impala,
     impala_encoder,
     minatar,
@@ -179,6 +180,56 @@ def test_an_activation_that_doubles_the_channels_is_told_by_the_encoder() -> Non
     network = minatar((4, 10, 10), 6, activation="crelu")
     assert network.encoder.features == 2048
     assert network.encoder(torch.zeros(1, 4, 10, 10)).shape == (1, 2048)
+
+
+def test_an_activation_that_doubles_the_channels_is_told_whoever_put_it_there() -> None:
+    network = crelu(minatar((4, 10, 10), 6))
+    assert network.encoder.features == 2048
+    assert network.encoder.maps == (32, 8, 8)
+    assert crelu(minatar((4, 10, 10), 6), width="halve").encoder.maps == (16, 8, 8)
+    deep = {name: impala((2, 12, 12), 3, blocks=1, hidden=4) for name in ("relu", "crelu", "fourier")}
+    crelu(deep["crelu"])
+    fourier(deep["fourier"])
+    assert [each.encoder.maps for each in deep.values()] == [(32, 2, 2), (64, 2, 2), (32, 2, 2)]
+    for each in deep.values():
+        assert each.encoder.latent(torch.zeros(1, 2, 12, 12)).shape[1:] == each.encoder.maps
+
+
+def test_the_maps_are_those_that_are_given_where_no_convolution_tells_them() -> None:
+    shuffled = Encoder([nn.Conv2d(2, 8, 1), nn.PixelShuffle(2), nn.ReLU()], (2, 6, 6))
+    assert shuffled.latent(torch.zeros(1, 2, 3, 3)).shape[1:] == shuffled.maps == (2, 6, 6)
+    assert Encoder([nn.ReLU()], (3, 4, 5)).maps == (3, 4, 5)
+
+
+Shape = tuple[int, int, int]
+ENCODERS: dict[str, tuple[Shape, Callable[[Shape], Encoder]]] = {
+    "nature": ((2, 36, 45), nature_encoder),
+    "nature, same": ((2, 21, 24), lambda shape: nature_encoder(shape, padding="same", layer_norm=True)),
+    "impala": ((2, 9, 14), lambda shape: impala_encoder(shape, width=2, blocks=1)),
+    "impala, normed": ((2, 9, 14), lambda shape: impala_encoder(shape, layer_norm=True)),
+    "minatar": ((2, 10, 7), minatar_encoder),
+    "nature, crelu": ((2, 36, 36), lambda shape: nature(shape, 3, hidden=4, activation="crelu").encoder),
+    "nature, same, fourier": (
+        (2, 24, 24),
+        lambda shape: nature(shape, 3, padding="same", hidden=4, activation="fourier").encoder,
+    ),
+    "impala, crelu, normed": (
+        (2, 9, 9),
+        lambda shape: impala(shape, 3, activation="crelu", layer_norm=True).encoder,
+    ),
+    "minatar, aid": ((2, 10, 7), lambda shape: minatar(shape, 3, activation="aid").encoder.eval()),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_latent_is_what_is_given_before_it_is_flattened(name: str) -> None:
+    torch.manual_seed(0)
+    shape, build = ENCODERS[name]
+    encoder, images = build(shape), torch.randn(3, *shape)
+    latent = encoder.latent(images)
+    assert latent.shape == (3, *encoder.maps)
+    assert encoder.features == math.prod(encoder.maps)
+    assert torch.equal(encoder(images), latent.flatten(1))
 
 
 def test_crelu_leaves_the_activation_before_an_uneven_padding() -> None:

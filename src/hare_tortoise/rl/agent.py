@@ -17,14 +17,10 @@ from hare_tortoise.lab.trial import derive_seed
 from hare_tortoise.networks.impala import impala_encoder
 from hare_tortoise.networks.minatar import minatar_encoder
 from hare_tortoise.networks.nature import nature_encoder
-from hare_tortoise.rl.environments import Space
-from hare_tortoise.rl.heads import QHead, greedy, values
+from hare_tortoise.rl.environments import Space, legal_actions
+from hare_tortoise.rl.heads import QHead, atom_values, greedy, values
 from hare_tortoise.rl.keeping import Keeping, keep
 from hare_tortoise.rl.recipe import AgentRecipe
-
-LOWEST, HIGHEST = -10.0, 10.0
-"""Ends of the distribution of returns."""
-
 
 class VectorEncoder(nn.Module):
     """Flatten, Linear, ReLU: for observations that are vectors."""
@@ -107,6 +103,8 @@ def build_network(recipe: AgentRecipe, space: Space, actions: int) -> QNetwork:
         dueling=recipe.dueling,
         atoms=recipe.atoms,
         noisy=recipe.noisy,
+        shared_hidden=recipe.shared_hidden,
+        layer_norm=recipe.layer_norm,
     )
     return QNetwork(encoder, head)
 
@@ -122,7 +120,7 @@ class Agent:
         target: the network that gives the targets: the tortoise.
         keeping: what makes the target follow, and the method.
         optimizer: of the online network.
-        legal: (actions,) bool, the actions that there are.
+        legal: (outputs,) bool, the actions that there are.
     """
 
     recipe: AgentRecipe
@@ -136,7 +134,9 @@ class Agent:
     def __post_init__(self) -> None:
         self.shape = input_shape(self.recipe, self.space)
         atoms = self.recipe.atoms
-        self.support = None if atoms is None else torch.linspace(LOWEST, HIGHEST, atoms, device=self.legal.device)
+        self.device = self.legal.device
+        self.support = None if atoms is None else atom_values(atoms, device=self.device)
+        self.mask = None if bool(self.legal.all()) else self.legal
 
     @property
     def deployed(self) -> QNetwork:
@@ -162,16 +162,39 @@ class Agent:
     def autocast(self) -> AbstractContextManager[Any]:
         """Give the precision of the forward pass."""
         reduced = self.recipe.precision == "bfloat16"
-        return torch.autocast(self.legal.device.type, dtype=torch.bfloat16, enabled=reduced)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced)
+
+    def plays(self, space: Space) -> None:
+        """Take up another game, whose actions are among the outputs of the network.
+
+        Raises:
+            ValueError: Its observations are others, or the network has too few outputs.
+        """
+        if (space.shape, space.dtype) != (self.space.shape, self.space.dtype):
+            raise ValueError(
+                f"the game shows {space.shape} of {space.dtype}, but the agent sees {self.space.shape} of "
+                f"{self.space.dtype}: games that one network plays one after the other must look alike"
+            )
+        self.legal = legal_actions([space], len(self.legal))[0].to(self.device)
+        self.mask = None if bool(self.legal.all()) else self.legal
+        self.space = space
 
     @torch.no_grad()
-    def act(self, observations: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+    def act(
+        self,
+        observations: Tensor,
+        epsilon: float,
+        generator: torch.Generator,
+        *,
+        noise: torch.Generator | None = None,
+    ) -> Tensor:
         """Choose an action for each of N stacks of observations.
 
         Args:
             observations: (N, S, …), as the environments gave them.
             epsilon: share of actions that are drawn from the legal ones.
             generator: draws on the CPU; two numbers for each row, whatever comes of them.
+            noise: draws the noise of noisy layers; None: they play without.
 
         Returns:
             (N,) int64, on the CPU.
@@ -179,18 +202,40 @@ class Agent:
         count = len(observations)
         coins = torch.rand(count, generator=generator)
         which = torch.rand(count, generator=generator)
-        legal = self.legal.nonzero().squeeze(1).cpu()
+        legal = torch.tensor(self.space.numbers)
         drawn = legal[(which * len(legal)).long()]
         if epsilon >= 1:
             return drawn
+        network = self.deployed
+        self.set_noise(network, noise)
         with self.autocast():
-            outputs = self.deployed(prepare(observations.to(self.legal.device), self.shape), self.legal)
-        chosen = greedy(values(outputs.float(), self.support), self.legal).cpu()
+            outputs = network(prepare(observations.to(self.device), self.shape), self.mask)
+        chosen = greedy(values(outputs, self.support), self.mask).cpu()
         return torch.where(coins < epsilon, drawn, chosen)
+
+    def set_noise(self, network: QNetwork, generator: torch.Generator | None, *, train: bool = False) -> None:
+        """Put a network into the mode that it is asked in; draw the noise of its noisy layers anew.
+
+        Args:
+            network: the online or the target network.
+            generator: draws the noise; None: noisy layers are without.
+            train: whether layers that differ in training (dropout) are to be in it.
+        """
+        noisy = self.recipe.noisy and generator is not None
+        if network.training != (train or noisy):  # going through all modules takes as long as a small layer
+            network.train(train or noisy)
+        if noisy:
+            network.head.resample(generator)
 
 
 def build_agent(
-    recipe: AgentRecipe, space: Space, method: str, seed: int, *, actions: int | None = None, device: str = "cpu"
+    recipe: AgentRecipe,
+    space: Space,
+    method: str,
+    seed: int,
+    *,
+    actions: int | None = None,
+    device: torch.device | str = "cpu",
 ) -> Agent:
     """Build an agent with everything that is drawn for it.
 
@@ -199,13 +244,14 @@ def build_agent(
         space: of its observations and actions.
         method: as written, such as ``hare-tortoise(decay=0.999, reset_every=1000)``.
         seed: of its weights and of the method's draws.
-        actions: outputs of the network; None: as many as are legal.
+        actions: outputs of the network; None: as many as hold every legal action.
         device: where it lives.
 
     Raises:
         ValueError: Something that the recipe or the method names is not there, or does not fit the rest.
     """
-    outputs = space.actions if actions is None else actions
+    legal = legal_actions([space], actions)[0].to(device)
+    outputs = len(legal)
 
     def network() -> QNetwork:
         return build_network(recipe, space, outputs).to(device)
@@ -221,12 +267,13 @@ def build_agent(
             each.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it for modules
     optimizer = build_optimizer(recipe, online)
     keeping = keep(recipe, method, online, target, optimizer, fresh=network, seed=derive_seed(seed, "method"))
-    legal = torch.arange(outputs, device=device) < space.actions
     return Agent(recipe, space, online, target, keeping, optimizer, legal)
 
 
 def build_optimizer(recipe: AgentRecipe, network: nn.Module) -> torch.optim.Optimizer:
     """Adam, with decoupled weight decay on matrices and kernels only where there is one."""
+    if not recipe.weight_decay:
+        return torch.optim.Adam(network.parameters(), lr=recipe.lr, eps=recipe.adam_epsilon, fused=True)
     matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [

@@ -12,7 +12,22 @@ from hare_tortoise.rl.gymnasium_games import Gymnasium
 from hare_tortoise.rl.interface import Arrival, Environments, Space
 from hare_tortoise.rl.lockstep import SEEDS, Lockstep
 
-__all__ = ["SEEDS", "Arrival", "Environments", "Mixed", "Space", "legal_actions", "make_environments"]
+__all__ = [
+    "SEEDS",
+    "Arrival",
+    "Environments",
+    "Mixed",
+    "Space",
+    "actions_of",
+    "full_name",
+    "has_full_set",
+    "legal_actions",
+    "library_of",
+    "make_environments",
+]
+
+_FULL_SETS = {"minatar": 6, "atari": 18}
+_LIBRARIES = {"atari": "ale-py", "minatar": "MinAtar", "gymnasium": "gymnasium"}
 
 
 def make_environments(
@@ -65,6 +80,51 @@ def make_environments(
         for part in parts:
             part.close()
         raise
+
+
+def full_name(name: str) -> str:
+    """The one spelling of an environment's name.
+
+    Raises:
+        ValueError: there is no such game; the nearest names are in the message.
+        ImportError: the library of its games is not installed.
+
+    Example:
+        >>> full_name("MinAtar:Space-Invaders"), full_name("CartPole-v1")
+        ('minatar:space_invaders', 'CartPole-v1')
+    """
+    kind, known = _kind(name)
+    return known if kind == "gymnasium" else f"{kind}:{known}"
+
+
+def library_of(name: str) -> str:
+    """The library that an environment's games come from.
+
+    Example:
+        >>> library_of("minatar:breakout"), library_of("CartPole-v1")
+        ('MinAtar', 'gymnasium')
+    """
+    return _LIBRARIES[_kind(name)[0]]
+
+
+def has_full_set(name: str) -> bool:
+    """Whether the games of an environment's platform number their actions alike, so that one network plays them all.
+
+    Example:
+        >>> has_full_set("minatar:breakout"), has_full_set("CartPole-v1")
+        (True, False)
+    """
+    return _kind(name)[0] in _FULL_SETS
+
+
+def actions_of(name: str) -> int:
+    """How many actions the full set of a platform has, of which a game's minimal ones are some.
+
+    Example:
+        >>> actions_of("minatar:breakout"), actions_of("atari:Pong")
+        (6, 18)
+    """
+    return _FULL_SETS[_kind(name)[0]]
 
 
 def legal_actions(spaces: Sequence[Space], outputs: int | None = None) -> Tensor:

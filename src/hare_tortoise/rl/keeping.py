@@ -46,18 +46,25 @@ class Keeping:
         self.recipe, self.online, self.target, self.optimizer = recipe, online, target, optimizer
         self.method, self.acting, self.own = method, acting, tuple(own)
         self.updates = 0
-        self.in_all = int((recipe.steps - recipe.warm_up) * recipe.replay_ratio)
+        self.begun = 0  # updates when the game began
+        self.in_all = int((recipe.steps - recipe.warm_up) * recipe.replay_ratio)  # on one game
 
     def after_update(self) -> bool:
         """Do what is due after a gradient step; says whether the method acted, so that schedules begin anew."""
         self.updates += 1
         if self.recipe.target == "copy" and self.updates % self.recipe.copy_every == 0:
             copy_weights(self.online, self.target)
-        every = self.recipe.act_every
-        if not self.acting or self.updates % every or self.in_all - self.updates < every:
+        every, here = self.recipe.act_every, self.updates - self.begun
+        if not self.acting or here % every or self.in_all - here < every:
             return False
         self.act()
         return True
+
+    def new_game(self) -> None:
+        """Let a method that acts at new data act: another game begins."""
+        self.begun = self.updates
+        if self.acting:
+            self.act()
 
     def act(self) -> None:
         """Let the method act on the online network now, and on the target as the recipe says."""
@@ -76,13 +83,14 @@ class Keeping:
         """Give counts and the states of the methods."""
         return {
             "updates": self.updates,
+            "begun": self.begun,
             "method": None if self.method is None else self.method.state_dict(),
             "own": [method.state_dict() for method in self.own],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        self.updates = state["updates"]
+        self.updates, self.begun = state["updates"], state["begun"]
         if self.method is not None:
             self.method.load_state_dict(state["method"])
         for method, saved in zip(self.own, state["own"], strict=True):

@@ -29,7 +29,8 @@ class AgentRecipe:
         dueling: values are a value plus the advantages, less their mean over the legal actions (Wang et al., 2016).
         atoms: of the distribution of returns between -10 and 10 (C51, Bellemare et al., 2017); None: a scalar value.
         noisy: linear layers of the head explore by noise (Fortunato et al., 2018).
-        layer_norm: a LayerNorm before each activation.
+        shared_hidden: the two streams of a dueling head share one hidden layer.
+        layer_norm: a LayerNorm before each activation, of the encoder and of the head.
         double: the online network chooses the action that the target network values (van Hasselt et al., 2016).
         n_step: steps of reward before a value stands in; a number, or a schedule of the updates since a reset.
         discount: of one step, between 0 and 1; likewise.
@@ -75,6 +76,7 @@ class AgentRecipe:
     dueling: bool = True
     atoms: int | None = 51
     noisy: bool = False
+    shared_hidden: bool = False
     layer_norm: bool = False
     double: bool = True
     n_step: int | str = 10

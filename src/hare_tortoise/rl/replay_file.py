@@ -158,11 +158,15 @@ class ReplayFile:
             raise DamagedFileError(f"{path} does not match the checksum in the checkpoint")
         self._state = dict(state)
 
+    @property
+    def current(self) -> Path | None:
+        """The file that was appended to or restored last; None: there is none."""
+        return None if self._state is None else self._numbered(self._state["generation"])
+
     def confirm(self) -> None:
         """Remove the files that the last checkpoint does not speak of; to be called once it is written."""
-        current = None if self._state is None else self._numbered(self._state["generation"])
         for path in self._files():
-            if path != current:
+            if path != self.current:
                 path.unlink()
 
     def remove(self) -> None:

@@ -1,55 +1,51 @@
-"""The training of agents in lockstep: all act, all learn, all hear what their games answered; checkpointed.
+"""The training of agents in lockstep: all act, all learn, all hear what their games answered.
 
 The order of a step is fixed: act with the weights after the last update, send the actions, take the gradient steps
 that are due from transitions before this one, receive. So the games run while the networks learn, and it makes no
 difference whether they do.
 
-Each row of the metrics is of one agent:
-
-| key | what |
-|---|---|
-| ``step``, ``updates`` | of the agent, and gradient steps so far |
-| ``episodes`` | that ended since the row before |
-| ``return``, ``length`` | mean of these, rewards as the game gives them; None where none ended |
-| ``loss`` | mean over the gradient steps since the row before; None where there was none |
-| ``epsilon`` | share of random actions at this step |
-| ``seconds`` | of training so far |
-| ``evaluation`` | returns of whole games of the network that plays, in rows where they were played |
+A run has one phase, or several, each on another game: then the network, its averages and its optimizer go on, a method
+that acts at new data acts, and replay, warm-up, epsilon and the schedules begin anew.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from hare_tortoise.lab.training import READ_EVERY, DivergedError, StoppedError
 from hare_tortoise.lab.trial import Row, derive_seed
 from hare_tortoise.rl.agent import Agent
-from hare_tortoise.rl.environments import SEEDS, Arrival, Environments
-from hare_tortoise.rl.replay import Replay
+from hare_tortoise.rl.environments import Arrival, Environments
+from hare_tortoise.rl.episodes import Episodes
+from hare_tortoise.rl.measuring import Measured
+from hare_tortoise.rl.priorities import Priorities
+from hare_tortoise.rl.replay import Batch, Replay
+from hare_tortoise.rl.rows import Tally
 from hare_tortoise.rl.schedules import read_schedule, whole
+from hare_tortoise.rl.seeds import training_seed
 from hare_tortoise.rl.update import update
 
-DRAWS = ("play", "sample", "augment")
+DRAWS = ("play", "sample", "augment", "noise")
 """What each agent has a generator of its own for."""
 
 
 @dataclass
-class Game:
-    """Where the open episode of an agent is, and what ended since the last row."""
+class Life:
+    """Where the open episode of an agent is.
+
+    Args:
+        episode: how many were begun.
+        lives: that are left, as the game told last.
+        first: whether the next step begins a life or an episode.
+    """
 
     episode: int = 0
     lives: int = 0
     first: bool = True
-    reward: float = 0.0
-    length: int = 0
-    returns: list[float] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
 
 
 class Training:
@@ -57,134 +53,180 @@ class Training:
 
     Args:
         agents: G of them.
-        environments: G of them.
+        games: gives the environments of a phase, G of them.
         seeds: of the agents; episodes, play, sampling and augmentation are drawn from them.
+        phases: how many games are played one after the other, `recipe.steps` steps each.
         rows_every: steps between rows of the metrics.
-        evaluate: plays whole games with an agent and gives their returns; called every `evaluate_every` steps.
-        evaluate_every: steps; None: never.
-        report: is told the step twice a second; returns True to stop.
+        measured: what is taken for a row beside the returns: evaluations, measures of plasticity.
     """
 
     def __init__(
         self,
         agents: Sequence[Agent],
-        environments: Environments,
+        games: Callable[[int], Environments],
         seeds: Sequence[int],
         *,
+        phases: int = 1,
         rows_every: int = 1_000,
-        evaluate: Callable[[Agent, int], list[float]] | None = None,
-        evaluate_every: int | None = None,
-        report: Callable[[int], bool] = lambda _: False,
+        measured: Measured | None = None,
     ) -> None:
-        self.agents, self.environments, self.seeds = tuple(agents), environments, tuple(seeds)
-        self.recipe = agents[0].recipe
-        self.rows_every, self.evaluate, self.evaluate_every = rows_every, evaluate, evaluate_every
-        self.report = report
-        recipe, space = self.recipe, environments.spaces[0]
-        self.device = agents[0].legal.device
-        count = len(self.agents)
-        self.replay = Replay(count, recipe.capacity, space.shape, space.dtype, stack=recipe.stack, device=self.device)
+        self.agents, self.games, self.seeds = tuple(agents), games, tuple(seeds)
+        self.recipe, self.phases, self.rows_every = agents[0].recipe, phases, rows_every
+        self.measured = measured or Measured()
         self.draws = {
             purpose: [torch.Generator().manual_seed(derive_seed(seed, purpose)) for seed in self.seeds]
             for purpose in DRAWS
         }
-        self.epsilon = read_schedule(recipe.epsilon)
-        self.n_step, self.discount = read_schedule(recipe.n_step), read_schedule(recipe.discount)
-        self.step, self.owed, self.seconds = 0, 0.0, 0.0
-        self.renewed = [0] * count  # updates of each agent when its schedules began anew
-        self.games = [Game() for _ in self.agents]
-        self.stacks = torch.zeros(count, recipe.stack, *space.shape, dtype=space.dtype)
-        self.losses = torch.zeros(count, READ_EVERY, device=self.device)
-        self.unread = 0
-        self.summed, self.counted = [0.0] * count, 0
+        self.epsilon, self.importance = read_schedule(self.recipe.epsilon), read_schedule(self.recipe.importance)
+        self.n_step, self.discount = read_schedule(self.recipe.n_step), read_schedule(self.recipe.discount)
+        self.tally = Tally(len(self.agents), agents[0].device)
+        self.phase = self.step = 0  # the step is counted within its phase
+        self.owed, self.seconds = 0.0, 0.0
+        self.renewed = [0] * len(self.agents)  # updates of each agent when its schedules began anew
         self.rows: list[list[Row]] = [[] for _ in self.agents]
-        self.playing = False
+        self.environments: Episodes | None = None
+        self.make_replay(games(0))
 
-    def finish(self) -> list[list[Row]]:
-        """Train to the last step and give the rows of each agent.
+    @property
+    def done(self) -> bool:
+        """Whether the last step of the last phase is made."""
+        return self.phase == self.phases
+
+    @property
+    def steps(self) -> int:
+        """Steps of each agent so far, over all phases."""
+        return self.phase * self.recipe.steps + self.step
+
+    def advance(self) -> None:
+        """Take one step with every agent, and the gradient steps that it owes; write a row where one is due.
 
         Raises:
             DivergedError: A loss was not finite.
-            StoppedError: `report` asked for it.
         """
-        due = time.perf_counter() + 0.5
-        while self.step < self.recipe.steps:
-            begun = time.perf_counter()
-            self.advance()
-            self.seconds += time.perf_counter() - begun
-            if self.step % self.rows_every == 0 or self.step == self.recipe.steps:
-                self._write_rows()
-            if time.perf_counter() >= due:
-                due = time.perf_counter() + 0.5
-                if self.report(self.step):
-                    raise StoppedError
-        return self.rows
-
-    def advance(self) -> None:
-        """Take one step with every agent, and the gradient steps that it owes."""
-        if not self.playing:
-            self._start(range(len(self.agents)))
-            self.playing = True
+        begun = time.perf_counter()
+        environments = self._open()
         actions = self._act()
-        self.environments.send(actions)
+        environments.send(actions)
         if self.step >= self.recipe.warm_up:
             self.owed += self.recipe.replay_ratio
             while self.owed >= 1:
                 self.owed -= 1
+                watched = self.owed < 1 and self.measured.due(self.step + 1)
+                if watched:
+                    self.measured.watch(self)
                 self._update()
-        self._hear(actions, self.environments.receive())
+                if watched:
+                    self.measured.compare(self)
+        self._hear(environments, actions, environments.receive())
         self.step += 1
+        self.seconds += time.perf_counter() - begun
+        last = self.step == self.recipe.steps
+        if last or self.step % self.rows_every == 0:
+            self._write_rows(last)
+        if last:
+            self._leave()
+
+    def check(self) -> None:
+        """Read the losses that were not read yet.
+
+        Raises:
+            DivergedError: One is not finite.
+        """
+        self.tally.read([agent.keeping.updates for agent in self.agents], self.seeds, self.steps)
+
+    def close(self) -> None:
+        """Give back what the environments hold."""
+        self.waiting.close()
+
+    def make_replay(self, environments: Environments) -> None:
+        """Begin a phase: nothing is remembered, no episode is begun."""
+        recipe, space = self.recipe, environments.spaces[0]
+        count = len(self.agents)
+        device = self.agents[0].device
+        self.replay = Replay(count, recipe.capacity, space.shape, space.dtype, stack=recipe.stack, device=device)
+        prioritised = recipe.replay == "prioritised"
+        self.priorities = Priorities(self.replay, alpha=recipe.priority_exponent) if prioritised else None
+        self.stacks = torch.zeros(count, recipe.stack, *space.shape, dtype=space.dtype)
+        self.lives = [Life() for _ in self.agents]
+        self.waiting = environments
+
+    def _open(self) -> Episodes:
+        """Give the environments of this phase; begin the first episodes where none was begun."""
+        if self.environments is None:
+            environments = Episodes(self.waiting)
+            self.take_up(environments)
+            self._start(environments, range(len(self.agents)))
+            return environments
+        return self.environments
+
+    def take_up(self, environments: Episodes) -> None:
+        """Go on in environments whose episodes were begun."""
+        self.environments = environments
+        for agent, space in zip(self.agents, environments.spaces, strict=True):
+            agent.plays(space)
+
+    def _leave(self) -> None:
+        """End a phase, and go over to the next where there is one."""
+        self.close()
+        self.environments = None
+        self.phase, self.step, self.owed = self.phase + 1, 0, 0.0
+        if not self.done:
+            for place, agent in enumerate(self.agents):
+                agent.keeping.new_game()
+                self.renewed[place] = agent.keeping.updates
+            self.make_replay(self.games(self.phase))
 
     def _act(self) -> Tensor:
         warm = self.step < self.recipe.warm_up
         epsilon = 1.0 if warm else self.epsilon(self.step - self.recipe.warm_up)
         chosen = [
-            agent.act(self.stacks[place : place + 1], epsilon, self.draws["play"][place])
+            agent.act(
+                self.stacks[place : place + 1],
+                epsilon,
+                self.draws["play"][place],
+                noise=self.draws["noise"][place],
+            )
             for place, agent in enumerate(self.agents)
         ]
         return torch.cat(chosen)
 
     def _update(self) -> None:
         counts = [agent.keeping.updates - since for agent, since in zip(self.agents, self.renewed, strict=True)]
-        batch = self.replay.sample(
-            self.recipe.batch,
-            self.draws["sample"],
-            n_step=[whole(self.n_step(count)) for count in counts],
-            discount=[self.discount(count) for count in counts],
-        )
+        batch, weights = self._sample(counts)
+        errors = []
         for place, agent in enumerate(self.agents):
-            mine = type(batch)(*(getattr(batch, name)[place : place + 1] for name in batch.__dataclass_fields__))
-            found = update(agent, mine, self.draws["augment"][place])
-            self.losses[place, self.unread] = found.mean.detach()
+            mine = Batch(*(getattr(batch, field.name)[place : place + 1] for field in fields(batch)))
+            found = update(
+                agent,
+                mine,
+                self.draws["augment"][place],
+                noise=self.draws["noise"][place],
+                weights=None if weights is None else weights[place],
+            )
+            errors.append(found.priorities)
+            self.tally.add(place, found.mean)
             if agent.keeping.after_update():
                 self.renewed[place] = agent.keeping.updates
-        self.unread += 1
-        if self.unread == READ_EVERY:
-            self._read_losses()
+        if self.priorities is not None:
+            self.priorities.update(batch.indices, torch.stack(errors))
+        if self.tally.step():
+            self.check()
 
-    def _read_losses(self) -> None:
-        """Read the losses from the device, once in a while; the first that is not finite ends the training."""
-        if not self.unread:
-            return
-        losses = self.losses[:, : self.unread].double()
-        self.counted += self.unread
-        for place, row in enumerate(losses.cpu()):
-            bad = (~row.isfinite()).nonzero()
-            if len(bad):
-                number = self.agents[place].keeping.updates - self.unread + int(bad[0]) + 1
-                raise DivergedError(
-                    f"the loss was {row[bad[0]].item()} at update {number} of seed {self.seeds[place]}, about step "
-                    f"{self.step}"
-                )
-            self.summed[place] += float(row.sum())
-        self.unread = 0
+    def _sample(self, counts: Sequence[int]) -> tuple[Batch, Tensor | None]:
+        n_step = [whole(self.n_step(count)) for count in counts]
+        discount = [self.discount(count) for count in counts]
+        draws, rows = self.draws["sample"], self.recipe.batch
+        if self.priorities is None:
+            return self.replay.sample(rows, draws, n_step=n_step, discount=discount), None
+        beta = self.importance(max(0, self.step - self.recipe.warm_up))
+        indices, weights = self.priorities.sample(rows, draws, n_step=n_step, beta=beta)
+        return self.replay.gather(indices, n_step=n_step, discount=discount), weights
 
-    def _hear(self, actions: Tensor, arrival: Arrival) -> None:
+    def _hear(self, environments: Episodes, actions: Tensor, arrival: Arrival) -> None:
         """Store what was done and what came of it; begin the next life or episode where one is over."""
         recipe = self.recipe
-        lives = torch.tensor([game.lives for game in self.games])
+        lives = torch.tensor([life.lives for life in self.lives])
         lost = (arrival.lives < lives) & torch.tensor([recipe.lives_end])
-        over = arrival.ended | arrival.truncated
         terminal = arrival.ended | lost
         cut = arrival.truncated & ~terminal
         rewards = arrival.reward.clamp(-1, 1) if recipe.clip_rewards else arrival.reward
@@ -193,87 +235,45 @@ class Training:
             self.stacks[:, -1],
             actions,
             rewards,
-            first=torch.tensor([game.first for game in self.games]),
+            first=torch.tensor([life.first for life in self.lives]),
             terminal=terminal,
             last={place: arrival.observation[place] for place in cut.nonzero().squeeze(1).tolist()},
         )
         self.stacks = self.stacks.roll(-1, 1)
         self.stacks[terminal] = 0
         self.stacks[:, -1] = arrival.observation
-        for place, game in enumerate(self.games):
-            game.first, game.lives = bool(terminal[place]), int(arrival.lives[place])
-            game.reward += float(arrival.reward[place])
-            game.length += 1
-        self._start(over.nonzero().squeeze(1).tolist())
+        for place, life in enumerate(self.lives):
+            life.first, life.lives = bool(terminal[place]), int(arrival.lives[place])
+        over = (arrival.ended | arrival.truncated).nonzero().squeeze(1).tolist()
+        for place in over:
+            self.tally.end(place, environments.returns[place], environments.steps[place])
+        self._start(environments, over)
 
-    def _start(self, which: Sequence[int]) -> None:
-        """Begin an episode for some agents; what the last one came to is kept for the next row."""
+    def _start(self, environments: Episodes, which: Sequence[int]) -> None:
+        """Begin an episode for some agents."""
         if not len(which):
             return
-        for place in which:
-            game = self.games[place]
-            if game.length:
-                game.returns.append(game.reward)
-                game.lengths.append(game.length)
-        seeds = [derive_seed(self.seeds[place], "episode", self.games[place].episode) % SEEDS for place in which]
-        arrival = self.environments.start(list(which), seeds)
+        seeds = [
+            training_seed(self.seeds[place], "phase", self.phase, "episode", self.lives[place].episode)
+            for place in which
+        ]
+        arrival = environments.start(list(which), seeds)
         for row, place in enumerate(which):
-            game = self.games[place]
-            self.games[place] = Game(
-                game.episode + 1, int(arrival.lives[row]), returns=game.returns, lengths=game.lengths
-            )
+            self.lives[place] = Life(self.lives[place].episode + 1, int(arrival.lives[row]))
             self.stacks[place] = 0
             self.stacks[place, -1] = arrival.observation[row]
 
-    def _write_rows(self) -> None:
-        self._read_losses()
-        played = self.evaluate_every is not None and self.step % self.evaluate_every == 0
-        for place, (agent, game) in enumerate(zip(self.agents, self.games, strict=True)):
+    def _write_rows(self, last: bool) -> None:
+        self.check()
+        for place, agent in enumerate(self.agents):
             row: Row = {
-                "step": self.step,
+                "step": self.steps,
+                "phase": self.phase,
+                "last": last,
                 "updates": agent.keeping.updates,
-                "episodes": len(game.returns),
-                "return": sum(game.returns) / len(game.returns) if game.returns else None,
-                "length": sum(game.lengths) / len(game.lengths) if game.lengths else None,
-                "loss": self.summed[place] / self.counted if self.counted else None,
+                **self.tally.row(place),
                 "epsilon": self.epsilon(max(0, self.step - self.recipe.warm_up)),
                 "seconds": self.seconds,
             }
-            if played and self.evaluate is not None:
-                row["evaluation"] = self.evaluate(agent, place)
-            self.rows[place].append(row)
-            game.returns, game.lengths = [], []
-            self.summed[place] = 0.0
-        self.counted = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything but the frames of the replay and the environments."""
-        self._read_losses()
-        return {
-            "step": self.step,
-            "owed": self.owed,
-            "seconds": self.seconds,
-            "renewed": self.renewed,
-            "games": [asdict(game) for game in self.games],
-            "stacks": self.stacks,
-            "summed": self.summed,
-            "counted": self.counted,
-            "rows": self.rows,
-            "draws": {purpose: [each.get_state() for each in draws] for purpose, draws in self.draws.items()},
-            "replay": self.replay.state_dict(),
-            "agents": [agent.state_dict() for agent in self.agents],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave; frames and environments are put back by those who keep them."""
-        self.playing = True
-        for name in ("step", "owed", "seconds", "renewed", "summed", "counted", "rows"):
-            setattr(self, name, state[name])
-        self.games = [Game(**game) for game in state["games"]]
-        self.stacks.copy_(state["stacks"])
-        for purpose, states in state["draws"].items():
-            for generator, saved in zip(self.draws[purpose], states, strict=True):
-                generator.set_state(saved)
-        self.replay.load_state_dict(state["replay"])
-        for agent, saved in zip(self.agents, state["agents"], strict=True):
-            agent.load_state_dict(saved)
+            self.rows[place].append(row | self.measured.row(self, place, last))
+        self.tally.clear()

@@ -13,7 +13,14 @@ from hare_tortoise.rl.losses import Loss, distribution_loss, scalar_loss
 from hare_tortoise.rl.replay import Batch
 
 
-def update(agent: Agent, batch: Batch, generator: torch.Generator, weights: Tensor | None = None) -> Loss:
+def update(
+    agent: Agent,
+    batch: Batch,
+    augment: torch.Generator,
+    *,
+    noise: torch.Generator | None = None,
+    weights: Tensor | None = None,
+) -> Loss:
     """Take one gradient step of an agent; its target network follows by the hook of the optimizer.
 
         loss = mean over the rows of weights · l(Q(s, a), return + discount · Q_target(s', argmax Q(s', ·)))
@@ -24,24 +31,26 @@ def update(agent: Agent, batch: Batch, generator: torch.Generator, weights: Tens
     Args:
         agent: whose networks and optimizer are used.
         batch: rows of one agent: a leading axis G of 1.
-        generator: draws the augmentation.
+        augment: draws the augmentation.
+        noise: draws the noise of noisy layers; needed where there are some.
         weights: (rows,) of prioritised sampling; None: ones.
 
     Returns:
         The loss, its rows and their new priorities, on the device: nothing is read.
     """
     recipe = agent.recipe
-    before = augmented(agent, batch.observations[0], generator)
-    after = augmented(agent, batch.next_observations[0], generator)
+    before = augmented(agent, batch.observations[0], augment)
+    after = augmented(agent, batch.next_observations[0], augment)
+    agent.set_noise(agent.online, noise, train=True)
+    agent.set_noise(agent.target, noise)
     agent.optimizer.zero_grad(set_to_none=True)
     with agent.autocast():
-        predicted = agent.online(before, agent.legal).float()
+        predicted = agent.online(before, agent.mask)
         with torch.no_grad():
-            valued = agent.target(after, agent.legal).float()
-            chosen_by = agent.online(after, agent.legal).float() if recipe.double else valued
-    with torch.no_grad():
-        actions = greedy(values(chosen_by, agent.support), agent.legal)
-    found = _loss(agent, predicted, batch, valued, actions, weights)
+            valued = agent.target(after, agent.mask)
+            chooser = agent.online(after, agent.mask) if recipe.double else valued
+    chosen = greedy(values(chooser.detach(), agent.support), agent.mask)
+    found = _loss(agent, predicted, batch, valued, chosen, weights)
     found.mean.backward()
     if recipe.clip is not None:
         clip_grad_norm_(agent.online.parameters(), recipe.clip, foreach=True)
@@ -63,11 +72,11 @@ def augmented(agent: Agent, observations: Tensor, generator: torch.Generator) ->
 
 
 def _loss(
-    agent: Agent, predicted: Tensor, batch: Batch, valued: Tensor, actions: Tensor, weights: Tensor | None
+    agent: Agent, predicted: Tensor, batch: Batch, valued: Tensor, chosen: Tensor, weights: Tensor | None
 ) -> Loss:
     taken, returns, discounts = batch.actions[0], batch.returns[0], batch.discounts[0]
     if agent.support is None:
-        return scalar_loss(predicted, taken, returns, discounts, valued, actions, weights=weights)
+        return scalar_loss(predicted, taken, returns, discounts, valued, chosen, weights=weights)
     return distribution_loss(
-        predicted, taken, returns, discounts, valued, actions, agent.support, weights=weights
+        predicted, taken, returns, discounts, valued, chosen, agent.support, weights=weights
     )

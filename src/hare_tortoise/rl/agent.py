@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from hare_tortoise.lab.registry import find, settings_of
 from hare_tortoise.lab.spec import parse
 from hare_tortoise.lab.trial import derive_seed
+from hare_tortoise.networks.encoder import Encoder
 from hare_tortoise.networks.impala import impala_encoder
 from hare_tortoise.networks.minatar import minatar_encoder
 from hare_tortoise.networks.nature import nature_encoder
 from hare_tortoise.rl.environments import Space, legal_actions
 from hare_tortoise.rl.heads import QHead, atom_values, greedy, values
 from hare_tortoise.rl.keeping import Keeping, keep
+from hare_tortoise.rl.prediction import Prediction
 from hare_tortoise.rl.recipe import AgentRecipe
 
 class VectorEncoder(nn.Module):
@@ -45,11 +47,14 @@ ENCODERS: Mapping[str, Callable[..., nn.Module]] = {
 
 
 class QNetwork(nn.Module):
-    """`encoder` and `head`: from observations, floating, to values of the actions or the logits of their distributions."""
+    """`encoder`, `head`, and perhaps `prediction`: from observations, floating, to what is known of the actions.
 
-    def __init__(self, encoder: nn.Module, head: QHead) -> None:
+    That is their values, or the logits of the distributions of their returns.
+    """
+
+    def __init__(self, encoder: nn.Module, head: QHead, prediction: Prediction | None = None) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.encoder, self.head, self.prediction = encoder, head, prediction
 
     def forward(self, observations: Tensor, legal: Tensor | None = None) -> Tensor:
         """Map (batch, *shape) to (batch, actions) or (batch, actions, atoms)."""
@@ -106,7 +111,14 @@ def build_network(recipe: AgentRecipe, space: Space, actions: int) -> QNetwork:
         shared_hidden=recipe.shared_hidden,
         layer_norm=recipe.layer_norm,
     )
-    return QNetwork(encoder, head)
+    if not recipe.prediction:
+        return QNetwork(encoder, head)
+    if not isinstance(encoder, Encoder):
+        raise ValueError(
+            f"encoder {call}: got a {type(encoder).__name__}, expected one of this library's for images, as what it "
+            "sees ahead is predicted; set prediction=0"
+        )
+    return QNetwork(encoder, head, Prediction(encoder.maps, actions, recipe.hidden))
 
 
 @dataclass

@@ -44,12 +44,9 @@ class Tally:
         self._returns: list[list[float]] = [[] for _ in range(agents)]
         self._lengths: list[list[int]] = [[] for _ in range(agents)]
 
-    def add(self, place: int, loss: Tensor) -> None:
-        """Note the loss of an agent, a scalar on the device; it is not read."""
-        self._losses[place, self._unread] = loss.detach()
-
-    def step(self) -> bool:
-        """End the gradient step of all agents; says whether it is time to `read`."""
+    def add(self, losses: Tensor) -> bool:
+        """Note the losses of a gradient step, (agents,) on the device; says whether it is time to `read` them."""
+        self._losses[:, self._unread] = losses
         self._unread += 1
         return self._unread == READ_EVERY
 

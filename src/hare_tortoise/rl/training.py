@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,13 +22,14 @@ from hare_tortoise.lab.trial import Row, derive_seed
 from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.environments import Arrival, Environments
 from hare_tortoise.rl.episodes import Episodes
+from hare_tortoise.rl.losses import Loss
 from hare_tortoise.rl.measuring import Measured
 from hare_tortoise.rl.priorities import Priorities
-from hare_tortoise.rl.replay import Batch, Replay
+from hare_tortoise.rl.replay import Batch, Following, Replay
 from hare_tortoise.rl.rows import Tally
 from hare_tortoise.rl.schedules import read_schedule, whole
 from hare_tortoise.rl.seeds import training_seed
-from hare_tortoise.rl.update import update
+from hare_tortoise.rl.update import Draws, Generators, Loop
 
 DRAWS = ("play", "sample", "augment", "noise")
 """What each agent has a generator of its own for."""
@@ -48,6 +50,18 @@ class Life:
     first: bool = True
 
 
+class Engine(Protocol):
+    """Acts and learns for G agents, over their storage; see `Loop`, which is one."""
+
+    def act(self, stacks: Tensor, epsilon: float, play: Generators, noise: Generators) -> Tensor:
+        """Choose an action for the stack of each agent."""
+
+    def update(
+        self, batch: Batch, draws: Draws, *, weights: Tensor | None = None, following: Following | None = None
+    ) -> Loss:
+        """Take one gradient step with each agent."""
+
+
 class Training:
     """Agents of one recipe and method in training, each in an environment of its own.
 
@@ -58,6 +72,7 @@ class Training:
         phases: how many games are played one after the other, `recipe.steps` steps each.
         rows_every: steps between rows of the metrics.
         measured: what is taken for a row beside the returns: evaluations, measures of plasticity.
+        engine: acts and learns for the agents; None: `Loop`.
     """
 
     def __init__(
@@ -69,10 +84,11 @@ class Training:
         phases: int = 1,
         rows_every: int = 1_000,
         measured: Measured | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.agents, self.games, self.seeds = tuple(agents), games, tuple(seeds)
         self.recipe, self.phases, self.rows_every = agents[0].recipe, phases, rows_every
-        self.measured = measured or Measured()
+        self.measured, self.engine = measured or Measured(), engine or Loop(agents)
         self.draws = {
             purpose: [torch.Generator().manual_seed(derive_seed(seed, purpose)) for seed in self.seeds]
             for purpose in DRAWS
@@ -179,37 +195,21 @@ class Training:
     def _act(self) -> Tensor:
         warm = self.step < self.recipe.warm_up
         epsilon = 1.0 if warm else self.epsilon(self.step - self.recipe.warm_up)
-        chosen = [
-            agent.act(
-                self.stacks[place : place + 1],
-                epsilon,
-                self.draws["play"][place],
-                noise=self.draws["noise"][place],
-            )
-            for place, agent in enumerate(self.agents)
-        ]
-        return torch.cat(chosen)
+        return self.engine.act(self.stacks, epsilon, self.draws["play"], self.draws["noise"])
 
     def _update(self) -> None:
         counts = [agent.keeping.updates - since for agent, since in zip(self.agents, self.renewed, strict=True)]
         batch, weights = self._sample(counts)
-        errors = []
+        jumps = self.recipe.jumps
+        following = self.replay.gather_sequence(batch.indices, jumps) if self.recipe.prediction else None
+        draws = Draws(self.draws["augment"], self.draws["noise"])
+        found = self.engine.update(batch, draws, weights=weights, following=following)
         for place, agent in enumerate(self.agents):
-            mine = Batch(*(getattr(batch, field.name)[place : place + 1] for field in fields(batch)))
-            found = update(
-                agent,
-                mine,
-                self.draws["augment"][place],
-                noise=self.draws["noise"][place],
-                weights=None if weights is None else weights[place],
-            )
-            errors.append(found.priorities)
-            self.tally.add(place, found.mean)
             if agent.keeping.after_update():
                 self.renewed[place] = agent.keeping.updates
         if self.priorities is not None:
-            self.priorities.update(batch.indices, torch.stack(errors))
-        if self.tally.step():
+            self.priorities.update(batch.indices, found.priorities)
+        if self.tally.add(found.mean):
             self.check()
 
     def _sample(self, counts: Sequence[int]) -> tuple[Batch, Tensor | None]:

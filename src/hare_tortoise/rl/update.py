@@ -1,6 +1,10 @@
-"""The gradient step of one agent, on plain modules: for CPUs, for any network, and as the oracle of the stacked one."""
+"""The gradient step on plain modules, one agent after the other: for CPUs, for any network, and as the oracle."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,7 +14,85 @@ from hare_tortoise.rl.agent import Agent, prepare
 from hare_tortoise.rl.augmentation import intensity, random_shift
 from hare_tortoise.rl.heads import greedy, values
 from hare_tortoise.rl.losses import Loss, distribution_loss, scalar_loss
-from hare_tortoise.rl.replay import Batch
+from hare_tortoise.rl.prediction import prediction_loss
+from hare_tortoise.rl.replay import Batch, Following
+
+Generators = Sequence[torch.Generator]
+Part = TypeVar("Part", Batch, Following)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the gradient step of G agents draws from, one generator for each.
+
+    Args:
+        augment: shifts and intensities.
+        noise: of noisy layers.
+    """
+
+    augment: Generators
+    noise: Generators
+
+
+class Loop:
+    """The engine of G agents that takes one after the other.
+
+    Args:
+        agents: G of them.
+    """
+
+    def __init__(self, agents: Sequence[Agent]) -> None:
+        self.agents = tuple(agents)
+
+    def act(self, stacks: Tensor, epsilon: float, play: Generators, noise: Generators) -> Tensor:
+        """Choose an action for the stack of each agent.
+
+        Args:
+            stacks: (G, S, …), as the environments gave them.
+            epsilon: share of random actions.
+            play: draws coins and random actions, one for each agent.
+            noise: draws the noise of noisy layers.
+
+        Returns:
+            (G,) int64, on the CPU.
+        """
+        chosen = [
+            agent.act(stacks[place : place + 1], epsilon, play[place], noise=noise[place])
+            for place, agent in enumerate(self.agents)
+        ]
+        return torch.cat(chosen)
+
+    def update(
+        self, batch: Batch, draws: Draws, *, weights: Tensor | None = None, following: Following | None = None
+    ) -> Loss:
+        """Take one gradient step with each agent; target networks follow, and methods act that act at each step.
+
+        Args:
+            batch: rows of each agent.
+            draws: what is drawn from.
+            weights: (G, B) of prioritised sampling; None: ones.
+            following: what came after the rows, where it is predicted.
+
+        Returns:
+            Losses, rows and priorities, (G,) and (G, B) each, on the device: nothing is read.
+        """
+        found = [
+            update(
+                agent,
+                part_of(batch, place),
+                draws.augment[place],
+                noise=draws.noise[place],
+                weights=None if weights is None else weights[place],
+                following=None if following is None else part_of(following, place),
+            )
+            for place, agent in enumerate(self.agents)
+        ]
+        return Loss(*(torch.stack([getattr(each, field.name) for each in found]) for field in fields(Loss)))
+
+
+def part_of(whole: Part, place: int) -> Part:
+    """The rows of one agent, with a leading axis of 1."""
+    return type(whole)(*(getattr(whole, field.name)[place : place + 1] for field in fields(whole)))
 
 
 def update(
@@ -20,13 +102,15 @@ def update(
     *,
     noise: torch.Generator | None = None,
     weights: Tensor | None = None,
+    following: Following | None = None,
 ) -> Loss:
     """Take one gradient step of an agent; its target network follows by the hook of the optimizer.
 
         loss = mean over the rows of weights · l(Q(s, a), return + discount · Q_target(s', argmax Q(s', ·)))
 
     with l the Huber loss, or the cross-entropy to the projected distribution where the agent has atoms; without
-    `double` the target network chooses the action itself.
+    `double` the target network chooses the action itself. Where there is a `prediction`, that many times its loss
+    (`prediction_loss`, of the same rows with the same weights) is added.
 
     Args:
         agent: whose networks and optimizer are used.
@@ -34,6 +118,7 @@ def update(
         augment: draws the augmentation.
         noise: draws the noise of noisy layers; needed where there are some.
         weights: (rows,) of prioritised sampling; None: ones.
+        following: what came after the rows, a leading axis of 1; needed where it is predicted.
 
     Returns:
         The loss, its rows and their new priorities, on the device: nothing is read.
@@ -51,11 +136,14 @@ def update(
             chooser = agent.online(after, agent.mask) if recipe.double else valued
     chosen = greedy(values(chooser.detach(), agent.support), agent.mask)
     found = _loss(agent, predicted, batch, valued, chosen, weights)
+    if recipe.prediction:
+        assert following is not None
+        found = _and_predicted(agent, found, before, following, augment, weights)
     found.mean.backward()
     if recipe.clip is not None:
         clip_grad_norm_(agent.online.parameters(), recipe.clip, foreach=True)
     agent.optimizer.step()
-    return found
+    return Loss(found.rows.detach(), found.mean.detach(), found.priorities)
 
 
 def augmented(agent: Agent, observations: Tensor, generator: torch.Generator) -> Tensor:
@@ -80,3 +168,29 @@ def _loss(
     return distribution_loss(
         predicted, taken, returns, discounts, valued, chosen, agent.support, weights=weights
     )
+
+
+def _and_predicted(
+    agent: Agent,
+    found: Loss,
+    before: Tensor,
+    following: Following,
+    augment: torch.Generator,
+    weights: Tensor | None,
+) -> Loss:
+    """Add the loss of the prediction, which is of the same observations and of what came after."""
+    stacks = following.observations[0]
+    after = augmented(agent, stacks.flatten(0, 1), augment).unflatten(0, stacks.shape[:2])
+    for network in (agent.online, agent.target):
+        network.head.eval()  # the published agents project without noise
+    with agent.autocast():
+        predicted = prediction_loss(
+            agent.online,
+            agent.target,
+            before,
+            after,
+            following.actions[0],
+            following.inside[0],
+            weights,
+        )
+    return Loss(found.rows, found.mean + agent.recipe.prediction * predicted, found.priorities)

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evidence.records import short
 from hare_tortoise.lab import files
 from hare_tortoise.lab.trial import Result
 from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.recipes import find_agent
 from hare_tortoise.rl.trial import AgentTrial, from_json, to_json
-
-from evidence.records import short
 
 DATA = Path(__file__).parent.parent / "docs" / "results" / "agents"
 

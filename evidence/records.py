@@ -135,6 +135,7 @@ def _unpacked(row: Row, tests: Sequence[str]) -> Row:
 
 
 def short(value: Any) -> Any:
+    """Give a value with its numbers to 6 digits."""
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""An agent: an encoder with a head, the target network (the tortoise), the method that keeps it plastic, an optimizer."""
+"""An agent: an encoder with a head, the target network (the tortoise), a method that keeps it plastic, an optimizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from hare_tortoise.lab.registry import find, settings_of
 from hare_tortoise.lab.spec import parse
 from hare_tortoise.lab.trial import derive_seed
+from hare_tortoise.methods.support.injected import Injected
 from hare_tortoise.networks.encoder import Encoder
 from hare_tortoise.networks.impala import impala_encoder
 from hare_tortoise.networks.minatar import minatar_encoder
@@ -21,15 +23,22 @@ from hare_tortoise.networks.nature import nature_encoder
 from hare_tortoise.rl.environments import Space, legal_actions
 from hare_tortoise.rl.heads import QHead, atom_values, greedy, values
 from hare_tortoise.rl.keeping import Keeping, keep
+from hare_tortoise.rl.noisy import NoisyLinear
+from hare_tortoise.rl.player import Player
+from hare_tortoise.rl.precision import precision_of
 from hare_tortoise.rl.prediction import Prediction
 from hare_tortoise.rl.recipe import AgentRecipe
+from hare_tortoise.rl.stage import stage_of
+from hare_tortoise.rl.stored import read_agent
+
 
 class VectorEncoder(nn.Module):
-    """Flatten, Linear, ReLU: for observations that are vectors."""
+    """Flatten, Linear, perhaps LayerNorm, ReLU: for observations that are vectors."""
 
-    def __init__(self, input_shape: tuple[int, ...], width: int = 256) -> None:
+    def __init__(self, input_shape: tuple[int, ...], width: int = 256, layer_norm: bool = False) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), width), nn.ReLU())
+        norm = [nn.LayerNorm(width)] if layer_norm else []
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), width), *norm, nn.ReLU())
         self.features = width
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -55,6 +64,21 @@ class QNetwork(nn.Module):
     def __init__(self, encoder: nn.Module, head: QHead, prediction: Prediction | None = None) -> None:
         super().__init__()
         self.encoder, self.head, self.prediction = encoder, head, prediction
+
+    def resample(self, generator: torch.Generator) -> None:
+        """Draw the noise of the head anew; where plasticity was injected, its three heads have the same."""
+        head: nn.Module = self.head
+        if not isinstance(head, Injected):
+            self.head.resample(generator)
+            return
+        drawn = dict(head.trained.named_modules())
+        for name, layer in drawn.items():
+            if isinstance(layer, NoisyLinear):
+                layer.resample(generator)
+                for frozen in (head.old, head.start):
+                    twin = cast(NoisyLinear, frozen.get_submodule(name))
+                    twin.noise_in.copy_(layer.noise_in)
+                    twin.noise_out.copy_(layer.noise_out)
 
     def forward(self, observations: Tensor, legal: Tensor | None = None) -> Tensor:
         """Map (batch, *shape) to (batch, actions) or (batch, actions, atoms)."""
@@ -98,8 +122,8 @@ def build_network(recipe: AgentRecipe, space: Space, actions: int) -> QNetwork:
     features = getattr(encoder, "features", None)
     if not isinstance(encoder, nn.Module) or not isinstance(features, int):
         raise ValueError(
-            f"encoder {call}: got a {type(encoder).__name__}, expected an nn.Module with a whole number `features`: the "
-            "width of what it gives"
+            f"encoder {call}: got a {type(encoder).__name__}, expected an nn.Module with a whole number `features`: "
+            "the width of what it gives"
         )
     head = QHead(
         features,
@@ -133,6 +157,7 @@ class Agent:
         keeping: what makes the target follow, and the method.
         optimizer: of the online network.
         legal: (outputs,) bool, the actions that there are.
+        games: that it was trained on, where it comes from a run.
     """
 
     recipe: AgentRecipe
@@ -142,11 +167,13 @@ class Agent:
     keeping: Keeping
     optimizer: torch.optim.Optimizer
     legal: Tensor
+    games: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.shape = input_shape(self.recipe, self.space)
         atoms = self.recipe.atoms
         self.device = self.legal.device
+        self.reduced = precision_of(self.recipe.precision, self.device) == "bfloat16"
         self.support = None if atoms is None else atom_values(atoms, device=self.device)
         self.mask = None if bool(self.legal.all()) else self.legal
 
@@ -154,6 +181,38 @@ class Agent:
     def deployed(self) -> QNetwork:
         """The network that plays."""
         return self.target if self.recipe.acts == "target" else self.online
+
+    @classmethod
+    def load(cls, run: str | Path, *, device: torch.device | str = "cpu") -> Agent:
+        """Read a finished agent with the weights that it ended with; its optimizer and its method begin anew.
+
+        Args:
+            run: folder of the run, or an output folder with one run in it.
+            device: where it is to live.
+
+        Raises:
+            FileNotFoundError: There is no run, or it is not finished.
+            ValueError: The run is no agent's, it failed, or the folder holds several.
+        """
+        stored = read_agent(run)
+        trial = stored.trial
+        stage = stage_of(trial.games)
+        agent = build_agent(
+            trial.recipe,
+            stage.spaces[trial.games[0]],
+            trial.method,
+            trial.seed,
+            actions=stage.actions,
+            device=device,
+        )
+        agent.online.load_state_dict(stored.online)
+        agent.target.load_state_dict(stored.deployed)  # where the online network plays, a copy of it
+        agent.games = trial.games
+        return agent
+
+    def player(self) -> Player:
+        """Give what plays with this agent in an environment of the user's own: `player.act(observation)`."""
+        return Player(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the two networks, the optimizer and what keeps them."""
@@ -173,8 +232,7 @@ class Agent:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Give the precision of the forward pass."""
-        reduced = self.recipe.precision == "bfloat16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.reduced)
 
     def plays(self, space: Space) -> None:
         """Take up another game, whose actions are among the outputs of the network.
@@ -233,11 +291,13 @@ class Agent:
             generator: draws the noise; None: noisy layers are without.
             train: whether layers that differ in training (dropout) are to be in it.
         """
-        noisy = self.recipe.noisy and generator is not None
-        if network.training != (train or noisy):  # going through all modules takes as long as a small layer
-            network.train(train or noisy)
-        if noisy:
-            network.head.resample(generator)
+        noise = generator if self.recipe.noisy else None
+        if network.training != (
+            train or noise is not None
+        ):  # going through all modules takes as long as a small layer
+            network.train(train or noise is not None)
+        if noise is not None:
+            network.resample(noise)
 
 
 def build_agent(
@@ -265,6 +325,11 @@ def build_agent(
     legal = legal_actions([space], actions)[0].to(device)
     outputs = len(legal)
 
+    if recipe.shift and len(space.shape) == 1:
+        raise ValueError(
+            f"shift of recipe {recipe.name}: got {recipe.shift}, but the observations are vectors; set shift=0"
+        )
+
     def network() -> QNetwork:
         return build_network(recipe, space, outputs).to(device)
 
@@ -274,7 +339,7 @@ def build_agent(
     target = _twin(online, network)
     for parameter in target.parameters():
         parameter.requires_grad_(False)
-    if recipe.precision == "bfloat16":
+    if precision_of(recipe.precision, device) == "bfloat16":
         for each in (online, target):
             each.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it for modules
     optimizer = build_optimizer(recipe, online)

@@ -9,7 +9,7 @@ from typing import Any
 from hare_tortoise.rl.episodes import resume
 from hare_tortoise.rl.training import Life, Training
 
-_NUMBERS = ("phase", "step", "owed", "seconds", "renewed", "rows")
+_NUMBERS = ("phase", "step", "seconds", "renewed", "rows")
 
 
 def state_of(training: Training) -> dict[str, Any]:
@@ -46,6 +46,7 @@ def take_up(training: Training, state: Mapping[str, Any]) -> None:
     for name in _NUMBERS:
         setattr(training, name, state[name])
     if training.phase and not training.done:
+        training.close()
         training.make_replay(training.games(training.phase))
     for purpose, states in state["draws"].items():
         for generator, saved in zip(training.draws[purpose], states, strict=True):

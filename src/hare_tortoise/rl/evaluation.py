@@ -58,7 +58,9 @@ def _play(agent: Agent, environments: Environments, seed: int, watch: Watch) -> 
     draws = torch.Generator().manual_seed(evaluation_seed(seed, "play"))
 
     def begin(which: Sequence[int], game: int) -> Arrival:
-        arrival = environments.start(which, [evaluation_seed(seed, "episode", place, game) for place in which])
+        arrival = environments.start(
+            which, [evaluation_seed(seed, "episode", place, game) for place in which]
+        )
         stacks[which] = 0
         stacks[which, -1] = arrival.observation
         return arrival

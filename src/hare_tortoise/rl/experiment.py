@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hare_tortoise.rl.environments import full_name
 from hare_tortoise.rl.recipe import AgentRecipe
@@ -36,7 +36,7 @@ class AgentExperiment:
     games: tuple[tuple[str, ...], ...]
     methods: tuple[str, ...]
     seeds: int
-    judging: Judging = Judging()
+    judging: Judging = field(default_factory=Judging)
 
     def __post_init__(self) -> None:
         games = tuple(tuple(full_name(name) for name in sequence) for sequence in self.games)

@@ -31,10 +31,11 @@ class Gymnasium(Looped):
     Args:
         name: an id such as `CartPole-v1`, or `package.module:function` of the user, which returns a `gymnasium.Env`.
         count: how many, 1 or more.
+        drawn: whether `draw` is to be called; a function of the user is then to return one of render mode "rgb_array".
 
     Raises:
         ValueError: the name is not known (with the nearest ones) or makes no `gymnasium.Env`; its actions are not
-            `Discrete`; its observations are no image or vector.
+            `Discrete`; its observations are no image or vector; it is to be drawn and cannot be.
         ImportError: gymnasium, or what the environment needs, is not installed.
         RuntimeError: the user's function raised.
 
@@ -44,19 +45,79 @@ class Gymnasium(Looped):
         torch.float32
     """
 
-    def __init__(self, name: str, count: int = 1) -> None:
-        games = [_made(name) for _ in range(count)]
+    def __init__(self, name: str, count: int = 1, *, drawn: bool = False) -> None:
+        games = [_made(name, drawn=drawn) for _ in range(count)]
         looks = [_look(name, game) for game in games]
         super().__init__(
             [name] * count,
             [look.space for look in looks],
             [_Game(game, look) for game, look in zip(games, looks, strict=True)],
         )
+        self._drawn = games
+
+    def draw(self, number: int = 0) -> Any:
+        """A picture of an environment as it is now: (height, width, 3) uint8.
+
+        Raises:
+            ImportError: what draws it is not installed.
+        """
+        name = self.names[number]
+        try:
+            with naming(name, "was drawn"):
+                return self._drawn[number].render()
+        except RuntimeError as error:
+            if isinstance(error.__cause__, _library().error.DependencyNotInstalled):
+                raise ImportError(f"{name} cannot be drawn: {error.__cause__}") from error
+            raise
+
+    @property
+    def draws_per_second(self) -> float:
+        """How many steps make up a second, as the environment says; 30 where it does not."""
+        return float(self._drawn[0].metadata.get("render_fps") or 30)
+
+
+def look_of(name: str) -> Look:
+    """How the observations and actions of an environment are read.
+
+    Raises:
+        ValueError: there is none of this name, or it cannot be read.
+
+    Example:
+        >>> look_of("CartPole-v1").tensor([0.0, 0.5, 1.0, 2.0])
+        tensor([0.0000, 0.5000, 1.0000, 2.0000])
+    """
+    game = _made(name)
+    try:
+        return _look(name, game)
+    finally:
+        game.close()
+
+
+def step_limit(name: str) -> int | None:
+    """After how many steps gymnasium cuts an episode of one of its environments; None: it does not, or does not say.
+
+    Raises:
+        ValueError: there is none of this name.
+
+    Example:
+        >>> step_limit("CartPole-v1")
+        500
+    """
+    game = _made(name)
+    game.close()
+    return None if game.spec is None else game.spec.max_episode_steps
 
 
 @dataclass(frozen=True)
-class _Look:
-    """How the observations and actions of an environment are read."""
+class Look:
+    """How the observations and actions of an environment are read.
+
+    Args:
+        space: as the rest of this library sees it.
+        given: shape of an observation as the environment gives it.
+        channels_last: whether its last axis becomes the first.
+        first_action: what the environment calls action 0.
+    """
 
     space: Space
     given: tuple[int, ...]
@@ -86,7 +147,7 @@ class _Look:
 class _Game:
     """One environment of gymnasium."""
 
-    def __init__(self, game: Any, look: _Look) -> None:
+    def __init__(self, game: Any, look: Look) -> None:
         self.game = game
         self.look = look
 
@@ -104,8 +165,8 @@ class _Game:
         self.game.close()
 
 
-def _made(name: str) -> Any:
-    """A new environment of a name."""
+def _made(name: str, *, drawn: bool = False) -> Any:
+    """A new environment of a name, to be drawn or not."""
     gymnasium = _library()
     if _OWN.fullmatch(name):
         function = load_external(name)
@@ -115,10 +176,16 @@ def _made(name: str) -> Any:
             game = function()
         if not isinstance(game, gymnasium.Env):
             raise ValueError(f"{name} returned {game!r}, expected a gymnasium.Env")
+        if drawn and game.render_mode != "rgb_array":
+            game.close()
+            raise ValueError(
+                f"{name} cannot be drawn: its render mode is {game.render_mode!r}, expected 'rgb_array'; let the "
+                "function return it in that mode"
+            )
         return game
     try:
         # What the checker would warn about is checked here, as an error that names the environment.
-        game = gymnasium.make(name, disable_env_checker=True)
+        game = gymnasium.make(name, disable_env_checker=True, **({"render_mode": "rgb_array"} if drawn else {}))
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{name}: {error}") from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
@@ -136,7 +203,7 @@ def _made(name: str) -> Any:
     return game
 
 
-def _look(name: str, game: Any) -> _Look:
+def _look(name: str, game: Any) -> Look:
     """How an environment is read; a ValueError where it cannot be."""
     kinds = _library().spaces
     actions, observations = game.action_space, game.observation_space
@@ -157,7 +224,7 @@ def _look(name: str, game: Any) -> _Look:
         actions=int(actions.n),
         lives=False,
     )
-    return _Look(space, shape, channels_last, int(actions.start))
+    return Look(space, shape, channels_last, int(actions.start))
 
 
 def _library() -> Any:

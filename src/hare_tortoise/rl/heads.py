@@ -103,9 +103,15 @@ class QHead(nn.Module):
             ValueError: if the mask is not bool.
         """
         features = self.shared(features)
-        value = None if self.value is None else self._for_each(1, self.value(features))
-        advantage = self._for_each(self.actions, self.advantage(features))
-        return advantage if value is None else value + advantage - self._mean(advantage, mask)
+        value = None if self.value is None else self.value(features)
+        return self.join(value, self.advantage(features), mask)
+
+    def join(self, value: Tensor | None, advantage: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Put together what the last layers of the streams gave, (…, 1 or actions, times atoms), as `forward` says."""
+        advantages = self._for_each(self.actions, advantage)
+        if value is None:
+            return advantages
+        return self._for_each(1, value) + advantages - self._mean(advantages, mask)
 
     def resample(self, generator: torch.Generator | None = None) -> None:
         """Draw the noise of all noisy layers anew, in their order; without any, nothing.

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hare_tortoise.lab import registry
 from hare_tortoise.lab.composition import take_apart
 from hare_tortoise.lab.spec import Call
 from hare_tortoise.lab.trial import derive_seed
-from hare_tortoise.methods import EMA, Chain, HareTortoise, Method
+from hare_tortoise.methods import (
+    EMA,
+    CChain,
+    Chain,
+    HareTortoise,
+    Method,
+    OptimizerReset,
+    PlasticityInjection,
+    SelfDistillation,
+    SpectralDecoupling,
+)
+from hare_tortoise.methods.support.injected import wrap_alike
 from hare_tortoise.rl.recipe import AgentRecipe
 
 NOTHING = "nothing"
@@ -47,18 +60,28 @@ class Keeping:
         self.method, self.acting, self.own = method, acting, tuple(own)
         self.updates = 0
         self.begun = 0  # updates when the game began
-        self.in_all = int((recipe.steps - recipe.warm_up) * recipe.replay_ratio)  # on one game
+        self.in_all = recipe.updates(recipe.steps)  # on one game
+
+    def penalty(self, inputs: Tensor, outputs: Tensor) -> Tensor | None:
+        """What the method adds to the loss, a scalar; None: nothing.
+
+        Args:
+            inputs: (rows, *shape), floating: what the online network was given.
+            outputs: what it answered.
+        """
+        if self.method is None or not self.method.adds_penalty:
+            return None
+        return self.method.penalty(inputs, outputs)
 
     def after_update(self) -> bool:
-        """Do what is due after a gradient step; says whether the method acted, so that schedules begin anew."""
+        """Do what is due after a gradient step; says whether a method gave new weights: then schedules begin anew."""
         self.updates += 1
         if self.recipe.target == "copy" and self.updates % self.recipe.copy_every == 0:
             copy_weights(self.online, self.target)
         every, here = self.recipe.act_every, self.updates - self.begun
         if not self.acting or here % every or self.in_all - here < every:
             return False
-        self.act()
-        return True
+        return self.act()
 
     def new_game(self) -> None:
         """Let a method that acts at new data act: another game begins."""
@@ -66,18 +89,26 @@ class Keeping:
         if self.acting:
             self.act()
 
-    def act(self) -> None:
-        """Let the method act on the online network now, and on the target as the recipe says."""
+    def act(self) -> bool:
+        """Let the method act on the online network now, and on the target as the recipe says.
+
+        Returns:
+            Whether the online network has new weights.
+        """
+        changed = False
         before = [parameter.detach().clone() for parameter in self.online.parameters()]
         assert self.method is not None
         self.method.new_data()
         for old, parameter in zip(before, self.online.parameters(), strict=True):
             if not torch.equal(old, parameter):
                 self.optimizer.state.pop(parameter, None)
-        for method in self.own:
-            method.new_data()
+                changed = True
+        with _thawed(self.target):
+            for method in self.own:
+                method.new_data()
         if self.recipe.target == "copy" and self.recipe.after_act == "same":
             copy_weights(self.online, self.target)
+        return changed
 
     def state_dict(self) -> dict[str, Any]:
         """Give counts and the states of the methods."""
@@ -95,6 +126,19 @@ class Keeping:
             self.method.load_state_dict(state["method"])
         for method, saved in zip(self.own, state["own"], strict=True):
             method.load_state_dict(saved)
+
+
+@contextmanager
+def _thawed(network: nn.Module) -> Iterator[None]:
+    """Show the weights of the target network as trained ones: methods leave alone what is frozen."""
+    frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 @torch.no_grad()
@@ -137,20 +181,28 @@ def keep(
     def build(call: Call, model: nn.Module, place: str) -> Method:
         settings = {} if call.positional else registry.settings_of("method", call, registry.find_method(call))
         return registry.build_method(
-            [(call, settings)], model, fresh=fresh, head=lambda: "head", seeds=[derive_seed(seed, place, call.name)]
+            [(call, settings)],
+            model,
+            fresh=fresh,
+            head=lambda: "head",
+            seeds=[derive_seed(seed, place, call.name)],
         )
 
     members = [build(call, online, "online") for call in others]
+    wrap_alike(target, online)
     average: Method | None = None
     if recipe.target == "average":
         average = _average(averaging, recipe, online, target, seed)
-        members = [average, *members]
-    acting = any(type(member).new_data is not Method.new_data for member in members if member is not average)
+        members.insert(calls.index(averaging[0]) if averaging else len(members), average)
     method = _joined(members, average, recipe)
     if method is not None:
         method.attach(optimizer)
-    own = [build(call, target, "target") for call in others] if recipe.after_act == "own" and acting else []
-    return Keeping(recipe, online, target, optimizer, method=method, acting=acting, own=own)
+    acting = [call for call in others if _acts(call)]
+    own: list[Method] = []
+    if recipe.after_act == "own":
+        with _thawed(target):
+            own = [build(call, target, "target") for call in acting if not _is(call, OptimizerReset)]
+    return Keeping(recipe, online, target, optimizer, method=method, acting=bool(acting), own=own)
 
 
 def _calls(text: str) -> list[Call]:
@@ -158,12 +210,23 @@ def _calls(text: str) -> list[Call]:
         return []
     parts = take_apart(text)
     if parts.transforms or parts.optimizer:
-        raise ValueError(f"method {text!r}: expected methods only; an agent's network and optimizer are its recipe's")
+        raise ValueError(
+            f"method {text!r}: expected methods only; an agent's network and optimizer are its recipe's"
+        )
     return [call for call in parts.methods if call.name != "warm-start"]
 
 
+def _is(call: Call, *kinds: type[Method]) -> bool:
+    return issubclass(registry.find_method(call), kinds)
+
+
 def _averages(call: Call) -> bool:
-    return issubclass(registry.find_method(call), HareTortoise)
+    return _is(call, HareTortoise)
+
+
+def _acts(call: Call) -> bool:
+    """Whether a method does something at new data."""
+    return registry.find_method(call).new_data is not Method.new_data
 
 
 def _check(recipe: AgentRecipe, text: str, averaging: Sequence[Call], others: Sequence[Call]) -> None:
@@ -174,11 +237,34 @@ def _check(recipe: AgentRecipe, text: str, averaging: Sequence[Call], others: Se
         )
     if len(averaging) > 1:
         raise ValueError(f"method {text!r} has {len(averaging)} averages, expected one: the target network")
-    for call in others:
-        if needed := registry.find_method(call).needs & {"batches", "loss"}:
+    for call in averaging:
+        if "tortoise" not in inspect.signature(registry.find_method(call)).parameters:
             raise ValueError(
-                f"method {call.name} needs {' and '.join(sorted(needed))} of labelled examples, which an agent has not"
+                f"method {call.name} averages into a network of its own, expected the target network: write "
+                "hare-tortoise(decay=…, reset_every=…)"
             )
+    for call in others:
+        _check_other(recipe, call)
+
+
+def _check_other(recipe: AgentRecipe, call: Call) -> None:
+    settings = dict(call.settings)
+    if _is(call, SelfDistillation, SpectralDecoupling):
+        raise ValueError(f"method {call.name} is about the logits of classes, which an agent has not")
+    if _is(call, CChain) and (settings.get("ratio", 0) is not None or settings.get("distance") != "mse"):
+        raise ValueError(
+            f"method {call}: an agent has no classes and no targets that it could be told; write "
+            f"{call.name}(distance=mse, ratio=None, strength=…)"
+        )
+    if _is(call, PlasticityInjection) and recipe.prediction:
+        raise ValueError(
+            f"method {call.name} puts another head in the place of the one that the self-prediction of {recipe.name} "
+            "reads; set prediction=0"
+        )
+    if needed := registry.find_method(call).needs & {"batches", "loss"}:
+        raise ValueError(
+            f"method {call.name} needs {' and '.join(sorted(needed))} of labelled examples, which an agent has not"
+        )
 
 
 def _average(
@@ -187,7 +273,7 @@ def _average(
     if not averaging:
         return EMA(online, decay=recipe.decay, tortoise=target)
     (call,) = averaging
-    kind = registry.find_method(call)
+    kind = cast(type[HareTortoise], registry.find_method(call))
     settings = {"decay": recipe.decay, **registry.settings_of("method", call, kind, given=registry.GIVEN)}
     with registry.explained("method", call):
         return kind(online, tortoise=target, seed=derive_seed(seed, "average"), **settings)
@@ -196,5 +282,6 @@ def _average(
 def _joined(members: Sequence[Method], average: Method | None, recipe: AgentRecipe) -> Method | None:
     if len(members) < 2:
         return members[0] if members else None
-    follow = "follow" if recipe.after_act == "same" else "keep"
-    return Chain(*members, deployed=average, averages=follow) if average is not None else Chain(*members)
+    if average is None:
+        return Chain(*members)
+    return Chain(*members, deployed=average, averages="follow" if recipe.after_act == "same" else "keep")

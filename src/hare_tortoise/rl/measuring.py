@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hare_tortoise.lab.trial import Row, derive_seed
 from hare_tortoise.measures import (
@@ -17,8 +17,9 @@ from hare_tortoise.measures import (
     hare_tortoise_distance,
     unit_activity,
 )
-from hare_tortoise.rl.agent import Agent, prepare
+from hare_tortoise.rl.agent import Agent, QNetwork, prepare
 from hare_tortoise.rl.heads import values
+from hare_tortoise.rl.noisy import NoisyLinear
 
 if TYPE_CHECKING:
     from hare_tortoise.rl.training import Training
@@ -34,7 +35,7 @@ class Measured:
     | ``dormant_ratio`` | share of the hidden units that are silent on observations of the replay (0.025) |
     | ``effective_rank`` | of what the last layer of the advantages reads of them |
     | ``hare_tortoise_distance`` | between the online and the target network, over all weights |
-    | ``decision_churn`` | share of the observations whose greedy action the last update changed |
+    | ``decision_churn`` | share of the observations whose greedy action the last update changed; where one was made |
 
     Args:
         evaluate: plays whole games with an agent: is told its place, the step and whether the phase is at its end.
@@ -54,7 +55,7 @@ class Measured:
         self.evaluate, self.evaluate_every = evaluate, evaluate_every
         self.every, self.samples = every, samples
         self._before: list[tuple[Tensor, Tensor]] = []
-        self._churn: list[float] = []
+        self._churn: dict[int, list[float]] = {}
 
     def due(self, step: int) -> bool:
         """Whether measures are taken after this step of a phase."""
@@ -70,7 +71,8 @@ class Measured:
     def compare(self, training: Training) -> None:
         """Note what that update has changed."""
         pairs = zip(training.agents, self._before, strict=True)
-        self._churn = [float(decision_churn(self._values(agent, seen), old)) for agent, (seen, old) in pairs]
+        churn = [float(decision_churn(self._values(agent, seen), old)) for agent, (seen, old) in pairs]
+        self._churn = {training.steps + 1: churn}  # the step is not counted yet
         self._before = []
 
     def row(self, training: Training, place: int, last: bool) -> Row:
@@ -88,16 +90,20 @@ class Measured:
         agent = training.agents[place]
         network = agent.online.eval()
         seen = self._observations(training, place)
-        last = f"head.advantage.{len(network.head.advantage) - 1}"
-        return {
+        found = {
             "dormant_ratio": float(dormant_ratio(unit_activity(network, seen))),
-            "effective_rank": float(effective_rank(features(network, seen, last))),
+            "effective_rank": float(effective_rank(features(network, seen, _last_layer(network)))),
             "hare_tortoise_distance": hare_tortoise_distance(network, agent.target),
-            **({"decision_churn": self._churn[place]} if self._churn else {}),
         }
+        if training.steps in self._churn:
+            found["decision_churn"] = self._churn[training.steps][place]
+        return found
 
     def _observations(self, training: Training, place: int) -> Tensor:
-        draws = [torch.Generator().manual_seed(derive_seed(seed, "measure", training.steps)) for seed in training.seeds]
+        draws = [
+            torch.Generator().manual_seed(derive_seed(seed, "measure", training.steps))
+            for seed in training.seeds
+        ]
         batch = training.replay.sample(self.samples, draws, n_step=1, discount=1.0)
         agent = training.agents[place]
         return prepare(batch.observations[place], agent.shape)
@@ -108,3 +114,13 @@ class Measured:
         found = values(network(observations, agent.mask), agent.support, agent.mask)
         # actions that are not legal would be no finite numbers
         return found if agent.mask is None else found[:, agent.legal]
+
+
+def _last_layer(network: QNetwork) -> str:
+    """Name the last layer of the advantages; where plasticity was injected, of those that learn."""
+    layers = [
+        (name, set(name.split(".")))
+        for name, module in network.head.named_modules()
+        if isinstance(module, nn.Linear | NoisyLinear)
+    ]
+    return f"head.{[name for name, parts in layers if 'advantage' in parts and not parts & {'old', 'start'}][-1]}"

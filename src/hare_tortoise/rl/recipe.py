@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
+from hare_tortoise.lab.spec import Call, parse, read_value
+from hare_tortoise.rl.schedules import read_schedule
 from hare_tortoise.streams.names import unknown
 
 OURS = "ours"
 
-_POSITIVE = ("hidden", "batch", "capacity", "steps", "act_every", "copy_every", "stack", "jumps")
-_NOT_NEGATIVE = ("warm_up", "shift", "intensity", "weight_decay", "prediction", "replay_ratio", "evaluation_epsilon")
+# the least that a whole number may be
+_WHOLE = {
+    **dict.fromkeys(("hidden", "batch", "capacity", "steps", "act_every", "copy_every", "stack", "jumps"), 1),
+    **dict.fromkeys(("warm_up", "shift"), 0),
+}
+_NOT_NEGATIVE = ("intensity", "weight_decay", "prediction", "replay_ratio", "priority_exponent")
+# the least and the most that a number, or a schedule at any count, may be
+_SCHEDULED: Mapping[str, tuple[float, float]] = {
+    "n_step": (1, math.inf),
+    "discount": (0, 1),
+    "epsilon": (0, 1),
+    "importance": (0, 1),
+}
+# values that only count where another one is this
+_HEARD = {
+    "decay": ("target", "average"),
+    "copy_every": ("target", "copy"),
+    "priority_exponent": ("replay", "prioritised"),
+    "importance": ("replay", "prioritised"),
+}
+_ABOUT_ITSELF = ("name", "description", "sources")
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "text",
+    type(None): "None",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +74,10 @@ class AgentRecipe:
         clip: largest norm of the gradient; None: any.
         replay: rows are drawn alike, or by their priority (Schaul et al., 2016).
         priority_exponent: of the priorities.
-        importance: exponent of the weights that correct for it; a number, or a schedule of the updates.
-        capacity: steps that are remembered, of each agent.
-        warm_up: steps of random play before the first gradient step.
-        epsilon: share of random actions in training: a number, or a schedule of the steps.
+        importance: exponent of the weights that correct for it; a number, or a schedule of the steps since the warm-up.
+        capacity: steps that are remembered, of each agent; more than those of a return and a stack.
+        warm_up: steps of random play before the first gradient step; more than those of a return.
+        epsilon: share of random actions in training: a number, or a schedule of the steps since the warm-up.
         evaluation_epsilon: the same in evaluation.
         shift: pixels that an observation is moved by at most, both ways; 0: it is not.
         intensity: scale of the noise that an observation is multiplied by; 0: none.
@@ -62,7 +91,7 @@ class AgentRecipe:
         after_act: what the target network gets where a method gives the online one new weights: the same, its own, or
             nothing.
         steps: of the agent, all in all.
-        precision: of the forward and backward pass.
+        precision: of the forward and backward pass; "auto": half where the device is quick in it (`precision_of`).
 
     Raises:
         ValueError: A value is out of its range, or does not fit another.
@@ -108,33 +137,132 @@ class AgentRecipe:
     act_every: int = 40_000
     after_act: Literal["same", "own", "keep"] = "same"
     steps: int = 100_000
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            _require(self, name, getattr(self, name) >= 1, "a whole number of 1 or more")
+        for name, least in _WHOLE.items():
+            value = getattr(self, name)
+            _require(self, name, _is_whole(value) and value >= least, f"a whole number of {least} or more")
         for name in _NOT_NEGATIVE:
-            _require(self, name, getattr(self, name) >= 0, "0 or more")
-        _require(self, "decay", 0 <= self.decay < 1, "a number in [0, 1)")
-        _require(self, "atoms", self.atoms is None or self.atoms >= 2, "2 or more, or None for a scalar value")
-        _require(self, "lr", self.lr > 0, "a number above 0")
+            _require(self, name, _is_between(getattr(self, name), 0), "a number of 0 or more")
+        for name in ("lr", "adam_epsilon"):
+            value = getattr(self, name)
+            _require(self, name, _is_between(value, 0) and value > 0, "a number above 0")
+        _require(self, "decay", _is_between(self.decay, 0, 1) and self.decay < 1, "a number in [0, 1)")
+        _require(self, "evaluation_epsilon", _is_between(self.evaluation_epsilon, 0, 1), "a share, 0 to 1")
+        some = self.atoms is None or (_is_whole(self.atoms) and self.atoms >= 2)
+        _require(self, "atoms", some, "a whole number of 2 or more, or None for a scalar value")
+        limit = self.clip is None or (_is_between(self.clip, 0) and self.clip > 0)
+        _require(self, "clip", limit, "a number above 0, or None for any gradient")
+        for name, hint in _hints().items():
+            if hint is bool:
+                _require(self, name, isinstance(getattr(self, name), bool), "True or False")
+            if choices := [str(choice) for choice in get_args(hint) if isinstance(choice, str)]:
+                _require(self, name, getattr(self, name) in choices, " or ".join(choices))
+        for name, (low, high) in _SCHEDULED.items():
+            self._check_schedule(name, low, high)
+        self._check_room()
+        self._check_parts()
         if unsourced := sorted(self.sources.keys() - {each.name for each in dataclasses.fields(self)}):
             raise ValueError(f"sources: got {unsourced}, which are no values of a recipe")
-        if self.prediction and self.encoder == "mlp":
-            raise ValueError("prediction: got an encoder of vectors, expected one of images; set prediction=0")
+
+    def _check_schedule(self, name: str, low: float, high: float) -> None:
+        within = all(_is_between(end, low, high) for end in self._ends(name))
+        _require(self, name, within, f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}")
+
+    def _check_room(self) -> None:
+        steps = self._ends("n_step")
+        _require(
+            self, "n_step", len(steps) > 1 or steps[0] == round(steps[0]), "a whole number, or a schedule"
+        )
+        longest = round(max(steps))
+        _require(self, "warm_up", self.warm_up > longest, f"more than the {longest} steps of a return")
+        room = longest + self.stack
+        _require(
+            self, "capacity", self.capacity > room, f"more than the {room} steps of a return and a stack"
+        )
+
+    def _check_parts(self) -> None:
+        if parse(self.encoder).name == "mlp":
+            for name in ("prediction", "shift"):
+                if getattr(self, name):
+                    raise ValueError(
+                        f"{name}: got an encoder of vectors, expected one of images; set {name}=0"
+                    )
+        if self.shared_hidden and not self.dueling:
+            raise ValueError(
+                "shared_hidden: a head that is not dueling has nothing to share; set shared_hidden=False"
+            )
+
+    def _ends(self, name: str) -> list[float]:
+        """What a value lies between at any count: that of a number, or the first and the last of a schedule."""
+        try:
+            state = read_schedule(getattr(self, name)).state_dict()
+        except ValueError as error:
+            raise ValueError(f"{name} of recipe {self.name}: {error}") from None
+        return [state[key] for key in ("value", "first", "last") if key in state]
 
     def replace(self, **changes: Any) -> AgentRecipe:
         """Give the recipe with some values changed; those are then ours.
 
         Raises:
-            ValueError: There is no such value, or it is out of its range.
+            ValueError: There is no such value, it is out of its range, or it would be ignored.
+
+        Example:
+            >>> recipe = AgentRecipe(name="mine", sources={"lr": "a paper", "batch": "a paper"})
+            >>> changed = recipe.replace(lr=1e-3)
+            >>> changed.source("lr"), changed.source("batch")
+            ('ours', 'a paper')
         """
         names = [each.name for each in dataclasses.fields(self)]
         for name in changes:
             if name not in names:
                 raise unknown(f"value of recipe {self.name}", name, names)
-        sources = {name: source for name, source in self.sources.items() if name not in changes}
-        return dataclasses.replace(self, **{"sources": sources, **changes})
+        changed = {name for name, value in changes.items() if value != getattr(self, name)}
+        sources = {name: source for name, source in self.sources.items() if name not in changed}
+        found = dataclasses.replace(self, **{"sources": sources, **changes})
+        for name in sorted(changed & _HEARD.keys()):
+            other, needed = _HEARD[name]
+            if getattr(found, other) != needed:
+                raise ValueError(
+                    f"{name} of recipe {self.name} would be ignored: got {other}={getattr(found, other)}, expected "
+                    f"{other}={needed} with it; set that, or leave {name} out"
+                )
+        return found
+
+    def override(self, settings: Mapping[str, str]) -> AgentRecipe:
+        """Change values that were written on the command line.
+
+        Args:
+            settings: name and text of each, such as ``{"lr": "3e-4", "atoms": "None", "epsilon": "constant(0.1)"}``.
+
+        Raises:
+            ValueError: There is no such value, it has another form, or it is out of its range.
+
+        Example:
+            >>> AgentRecipe(name="mine").override({"n_step": "3", "target": "copy"}).n_step
+            3
+        """
+        hints = _hints()
+        changes = {}
+        for name, text in settings.items():
+            if name not in hints:
+                raise unknown(f"value of recipe {self.name}", name, hints)
+            changes[name] = _coerce(name, text, hints[name])
+        return self.replace(**changes)
+
+    def updates(self, steps: int) -> int:
+        """Count the gradient steps that are made by the end of so many steps of a game.
+
+            ⌊replay_ratio · (steps − warm_up)⌋
+
+        Example:
+            >>> recipe = AgentRecipe(name="mine", warm_up=100, replay_ratio=0.1)
+            >>> [recipe.updates(steps) for steps in (100, 109, 110, 1_100)]
+            [0, 0, 1, 100]
+        """
+        # a ratio such as 0.29 is a little less than what is written
+        return math.floor(self.replay_ratio * max(0, steps - self.warm_up) + 1e-9)
 
     def source(self, name: str) -> str:
         """Say where a value comes from."""
@@ -143,11 +271,44 @@ class AgentRecipe:
     def to_json(self) -> dict[str, Any]:
         """Give all that an agent depends on, as a JSON value."""
         content = dataclasses.asdict(self)
-        for name in ("name", "description", "sources"):
+        for name in _ABOUT_ITSELF:
             del content[name]
         return content
 
 
 def _require(recipe: AgentRecipe, name: str, holds: bool, expected: str) -> None:
     if not holds:
-        raise ValueError(f"{name} of recipe {recipe.name}: got {getattr(recipe, name)!r}, expected {expected}")
+        raise ValueError(
+            f"{name} of recipe {recipe.name}: got {getattr(recipe, name)!r}, expected {expected}"
+        )
+
+
+def _is_between(value: object, low: float, high: float = math.inf) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and low <= value <= high
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _hints() -> dict[str, Any]:
+    """The type of each value, by its name."""
+    return {name: hint for name, hint in get_type_hints(AgentRecipe).items() if name not in _ABOUT_ITSELF}
+
+
+def _coerce(name: str, text: str, hint: Any) -> Any:
+    """Read a value of a type."""
+    kinds = get_args(hint) or (hint,)
+    if hint is str or all(isinstance(kind, str) for kind in kinds):
+        return text  # choices are checked with all the rest
+    value = read_value(text)
+    if isinstance(value, Call) and str in kinds:
+        return text
+    numbers = (*kinds, int) if float in kinds else kinds
+    if type(value) not in numbers or isinstance(value, str):
+        expected = " or ".join(_KINDS[kind] for kind in kinds if kind is not str)
+        schedule = ", or a schedule such as linear(first=1.0, last=0.1, steps=5000)" if str in kinds else ""
+        raise ValueError(f"{name}: got {text!r}, expected {expected}{schedule}")
+    return value

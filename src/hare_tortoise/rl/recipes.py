@@ -16,39 +16,28 @@ _PROTOCOL = "the protocol of Atari-100k, as in Dopamine, BBF, SPR and PLASTIC"
 _SHARED = dict.fromkeys(("clip_rewards", "lives_end", "stack", "steps", "evaluation_epsilon"), _PROTOCOL)
 
 
-def _from(file: str, *names: str, **others: str) -> Mapping[str, str]:
-    return {**_SHARED, **dict.fromkeys(names, file), **others}
+_NETWORK = "encoder hidden shared_hidden dueling atoms"
+_VALUES = (
+    "double n_step discount batch replay_ratio lr adam_epsilon clip shift intensity replay warm_up epsilon"
+)
+_SPR_VALUES = f"{_NETWORK} {_VALUES} noisy priority_exponent target acts prediction jumps"
+_RESETS = "decay capacity act_every after_act"
+
+
+def _from(file: str, names: str, **others: str) -> Mapping[str, str]:
+    """Say that values come from a file, beside those of the protocol, and others from elsewhere."""
+    return {**_SHARED, **dict.fromkeys(names.split(), file), **others}
 
 
 def _drq() -> AgentRecipe:
-    file = "PLASTIC agent/drq.yaml"
     return AgentRecipe(
         name="drq",
         description="DrQ with an averaged target network that acts: the default",
         sources=_from(
-            file,
-            "encoder",
-            "hidden",
-            "dueling",
-            "atoms",
-            "double",
-            "n_step",
-            "discount",
-            "batch",
-            "replay_ratio",
-            "adam_epsilon",
-            "clip",
-            "shift",
-            "intensity",
-            "target",
-            "decay",
-            "acts",
-            "capacity",
-            "act_every",
-            lr="Dopamine DrQ_eps.gin",
-            replay="Dopamine DrQ_eps.gin",
-            warm_up="Dopamine DrQ_eps.gin",
-            epsilon="Dopamine DrQ_eps.gin",
+            "PLASTIC agent/drq.yaml",
+            f"{_NETWORK} double n_step discount batch replay_ratio adam_epsilon clip shift intensity target decay acts "
+            "capacity act_every",
+            **dict.fromkeys(("lr", "replay", "warm_up", "epsilon"), "Dopamine DrQ_eps.gin"),
         ),
     )
 
@@ -57,13 +46,7 @@ def _drq_eps() -> AgentRecipe:
     return AgentRecipe(
         name="drq-eps",
         description="DrQ(eps) as published (Agarwal et al., 2021): the target is a copy at each step, so no target",
-        sources=_from(
-            "Dopamine DrQ_eps.gin",
-            *("encoder", "hidden", "shared_hidden", "dueling", "atoms", "double", "n_step", "discount", "batch"),
-            *("replay_ratio", "lr"),
-            *("adam_epsilon", "shift", "intensity", "replay", "warm_up", "epsilon", "target", "copy_every", "acts"),
-            "clip",
-        ),
+        sources=_from("Dopamine DrQ_eps.gin", f"{_NETWORK} {_VALUES} target copy_every acts"),
         encoder="nature(padding=same)",
         shared_hidden=True,
         atoms=None,
@@ -79,17 +62,7 @@ def _dqn() -> AgentRecipe:
     return AgentRecipe(
         name="dqn",
         description="plain DQN with a copied target network, at the rate of data of Atari-100k",
-        sources={
-            **_SHARED,
-            "encoder": "Mnih et al. (2015)",
-            "hidden": "Mnih et al. (2015)",
-            "dueling": "Mnih et al. (2015)",
-            "atoms": "Mnih et al. (2015)",
-            "double": "Mnih et al. (2015)",
-            "n_step": "Mnih et al. (2015)",
-            "discount": "Mnih et al. (2015)",
-            "batch": "Mnih et al. (2015)",
-        },
+        sources=_from("Mnih et al. (2015)", "encoder hidden dueling atoms double n_step discount batch"),
         dueling=False,
         atoms=None,
         double=False,
@@ -108,11 +81,7 @@ def _der() -> AgentRecipe:
         name="der",
         description="data-efficient Rainbow (van Hasselt et al., 2019)",
         sources=_from(
-            "Dopamine DER.gin",
-            *("encoder", "hidden", "shared_hidden", "dueling", "atoms", "double", "n_step", "discount", "batch"),
-            *("replay_ratio", "lr"),
-            *("adam_epsilon", "noisy", "shift", "intensity", "replay", "priority_exponent", "warm_up", "epsilon"),
-            *("target", "copy_every", "acts", "clip"),
+            "Dopamine DER.gin", f"{_NETWORK} {_VALUES} noisy priority_exponent target copy_every acts"
         ),
         encoder="nature(padding=same)",
         shared_hidden=True,
@@ -129,19 +98,11 @@ def _der() -> AgentRecipe:
     )
 
 
-_SPR_VALUES = (
-    *("encoder", "hidden", "shared_hidden", "dueling", "atoms", "double", "n_step", "discount", "batch"),
-    *("replay_ratio", "lr"),
-    *("adam_epsilon", "noisy", "shift", "intensity", "replay", "priority_exponent", "warm_up", "epsilon"),
-    *("target", "acts", "prediction", "jumps"),
-)
-
-
 def _spr() -> AgentRecipe:
     return AgentRecipe(
         name="spr",
         description="SPR (Schwarzer et al., 2021)",
-        sources=_from("Dopamine SPR.gin", *_SPR_VALUES, "copy_every", clip="mila-iqia/spr at 0b9dd4e"),
+        sources=_from("Dopamine SPR.gin", f"{_SPR_VALUES} copy_every", clip="mila-iqia/spr at 0b9dd4e"),
         encoder="nature(padding=same)",
         shared_hidden=True,
         noisy=True,
@@ -159,7 +120,7 @@ def _sr_spr() -> AgentRecipe:
     return AgentRecipe(
         name="sr-spr",
         description="SR-SPR (D'Oro et al., 2023): SPR at a high replay ratio, to be reset; not trained on CPUs here",
-        sources=_from("BBF SR_SPR.gin", *_SPR_VALUES, "decay", "capacity", "act_every", "after_act"),
+        sources=_from("BBF SR_SPR.gin", f"{_SPR_VALUES} {_RESETS}"),
         encoder="nature(padding=same)",
         shared_hidden=True,
         replay_ratio=8.0,
@@ -178,7 +139,7 @@ def _bbf() -> AgentRecipe:
     return AgentRecipe(
         name="bbf",
         description="BBF (Schwarzer et al., 2023); not trained on CPUs here",
-        sources=_from("BBF BBF.gin", *_SPR_VALUES, "decay", "weight_decay", "capacity", "act_every", "after_act"),
+        sources=_from("BBF BBF.gin", f"{_SPR_VALUES} {_RESETS} weight_decay"),
         encoder="impala(width=4)",
         shared_hidden=True,
         hidden=2_048,

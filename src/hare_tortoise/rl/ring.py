@@ -113,8 +113,8 @@ class Ring:
         action: int | Tensor,
         reward: float | Tensor,
         *,
-        first: bool | Tensor,
-        terminal: bool | Tensor,
+        first: bool | Sequence[bool] | Tensor,
+        terminal: bool | Sequence[bool] | Tensor,
         last: Tensor | Mapping[int, Tensor] | None = None,
     ) -> None:
         """Store a step of one agent, or one step of each of several.

@@ -71,7 +71,8 @@ class Tally:
                     f"the loss was {float(row[bad[0]])} at update {number}, about step {step}, of seed {seeds[place]}; "
                     "try a lower lr, or clip the gradient"
                 )
-            self._sums[place] += float(row.sum())
+            for loss in row.tolist():  # one by one, so that it makes no difference when they are read
+                self._sums[place] += loss
         self._count += self._unread
         self._unread = 0
 

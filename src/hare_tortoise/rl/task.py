@@ -1,4 +1,4 @@
-"""One trial of an agent from its identity to its result, with checkpoints: killed at any moment, it goes on bit for bit."""
+"""One trial of an agent from its identity to its result: checkpointed, and bit for bit the same if it is killed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,12 @@ class AgentTask:
                 done = self._finish(run, report, note)
         return self.trial.result(*done, run.folder.name)
 
-    def _finish(self, run: Run, report: Report, note: Callable[[str], None]) -> tuple[tuple[Row, ...], str | None]:
+    def _finish(
+        self, run: Run, report: Report, note: Callable[[str], None]
+    ) -> tuple[tuple[Row, ...], str | None]:
+        content = run.load()
+        if content is not None and "deployed" in content:
+            return _done(run, content["rows"], None)  # its process was killed before it wrote its result
         training = build_training(self.trial, self.engine.device)
         try:
             try:
@@ -147,22 +152,24 @@ class _Session:
         try:
             while not training.done:
                 training.advance()
-                now = time.perf_counter()
-                stop = now >= self.report_due and self._tell(now)
-                if (stop or now >= self.checkpoint_due) and not training.done:
-                    self._save()
-                if stop:
-                    raise StoppedError("stopped on request; the checkpoint is written")
-            agent = training.agents[0]
-            self.run.save({"deployed": agent.deployed.state_dict(), "online": agent.online.state_dict()})
+                self._look_up()
+            agent, rows = training.agents[0], training.rows[0]
+            networks = {"deployed": agent.deployed.state_dict(), "online": agent.online.state_dict()}
+            self.run.save({**networks, "rows": rows})
         except DivergedError as error:
             failure = str(error)
-        self.run.finish(training.rows[0], failure)
-        if failure is None:
-            remove_frames(self.run.folder)
-        done = self.run.finished()
-        assert done is not None
-        return done
+        return _done(self.run, training.rows[0], failure)
+
+    def _look_up(self) -> None:
+        """Tell where the training is, and save it, where it is time."""
+        now = time.perf_counter()
+        stop = now >= self.report_due and self._tell(now)
+        if self.training.done:
+            return
+        if stop or now >= self.checkpoint_due:
+            self._save()
+        if stop:
+            raise StoppedError("stopped on request; the checkpoint is written")
 
     def _tell(self, now: float) -> bool:
         self.report_due = now + 0.5
@@ -183,6 +190,16 @@ class _Session:
 
     def _frames(self) -> ReplayFile:
         return ReplayFile(self.run.folder / f"replay-{self.training.phase}.frames")
+
+
+def _done(run: Run, rows: list[Row], failure: str | None) -> tuple[tuple[Row, ...], str | None]:
+    """Write the result; where it failed, its last checkpoint is kept."""
+    run.finish(rows, failure)
+    if failure is None:
+        remove_frames(run.folder)
+    done = run.finished()
+    assert done is not None
+    return done
 
 
 def remove_frames(folder: Path, *, but: ReplayFile | None = None) -> None:

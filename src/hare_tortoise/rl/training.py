@@ -93,11 +93,14 @@ class Training:
             purpose: [torch.Generator().manual_seed(derive_seed(seed, purpose)) for seed in self.seeds]
             for purpose in DRAWS
         }
-        self.epsilon, self.importance = read_schedule(self.recipe.epsilon), read_schedule(self.recipe.importance)
+        self.epsilon, self.importance = (
+            read_schedule(self.recipe.epsilon),
+            read_schedule(self.recipe.importance),
+        )
         self.n_step, self.discount = read_schedule(self.recipe.n_step), read_schedule(self.recipe.discount)
         self.tally = Tally(len(self.agents), agents[0].device)
         self.phase = self.step = 0  # the step is counted within its phase
-        self.owed, self.seconds = 0.0, 0.0
+        self.seconds = 0.0
         self.renewed = [0] * len(self.agents)  # updates of each agent when its schedules began anew
         self.rows: list[list[Row]] = [[] for _ in self.agents]
         self.environments: Episodes | None = None
@@ -123,16 +126,14 @@ class Training:
         environments = self._open()
         actions = self._act()
         environments.send(actions)
-        if self.step >= self.recipe.warm_up:
-            self.owed += self.recipe.replay_ratio
-            while self.owed >= 1:
-                self.owed -= 1
-                watched = self.owed < 1 and self.measured.due(self.step + 1)
-                if watched:
-                    self.measured.watch(self)
-                self._update()
-                if watched:
-                    self.measured.compare(self)
+        due = self.recipe.updates(self.step + 1) - self.recipe.updates(self.step)
+        for left in reversed(range(due)):
+            watched = left == 0 and self.measured.due(self.step + 1)
+            if watched:
+                self.measured.watch(self)
+            self._update()
+            if watched:
+                self.measured.compare(self)
         self._hear(environments, actions, environments.receive())
         self.step += 1
         self.seconds += time.perf_counter() - begun
@@ -159,7 +160,9 @@ class Training:
         recipe, space = self.recipe, environments.spaces[0]
         count = len(self.agents)
         device = self.agents[0].device
-        self.replay = Replay(count, recipe.capacity, space.shape, space.dtype, stack=recipe.stack, device=device)
+        self.replay = Replay(
+            count, recipe.capacity, space.shape, space.dtype, stack=recipe.stack, device=device
+        )
         prioritised = recipe.replay == "prioritised"
         self.priorities = Priorities(self.replay, alpha=recipe.priority_exponent) if prioritised else None
         self.stacks = torch.zeros(count, recipe.stack, *space.shape, dtype=space.dtype)
@@ -185,7 +188,7 @@ class Training:
         """End a phase, and go over to the next where there is one."""
         self.close()
         self.environments = None
-        self.phase, self.step, self.owed = self.phase + 1, 0, 0.0
+        self.phase, self.step = self.phase + 1, 0
         if not self.done:
             for place, agent in enumerate(self.agents):
                 agent.keeping.new_game()
@@ -198,7 +201,9 @@ class Training:
         return self.engine.act(self.stacks, epsilon, self.draws["play"], self.draws["noise"])
 
     def _update(self) -> None:
-        counts = [agent.keeping.updates - since for agent, since in zip(self.agents, self.renewed, strict=True)]
+        counts = [
+            agent.keeping.updates - since for agent, since in zip(self.agents, self.renewed, strict=True)
+        ]
         batch, weights = self._sample(counts)
         jumps = self.recipe.jumps
         following = self.replay.gather_sequence(batch.indices, jumps) if self.recipe.prediction else None
@@ -207,9 +212,14 @@ class Training:
         for place, agent in enumerate(self.agents):
             if agent.keeping.after_update():
                 self.renewed[place] = agent.keeping.updates
+        full = self.tally.add(found.mean)
         if self.priorities is not None:
-            self.priorities.update(batch.indices, found.priorities)
-        if self.tally.add(found.mean):
+            try:
+                self.priorities.update(batch.indices, found.priorities)
+            except ValueError:
+                self.check()  # they are those of a loss that was not finite
+                raise
+        if full:
             self.check()
 
     def _sample(self, counts: Sequence[int]) -> tuple[Batch, Tensor | None]:
@@ -225,26 +235,31 @@ class Training:
     def _hear(self, environments: Episodes, actions: Tensor, arrival: Arrival) -> None:
         """Store what was done and what came of it; begin the next life or episode where one is over."""
         recipe = self.recipe
-        lives = torch.tensor([life.lives for life in self.lives])
-        lost = (arrival.lives < lives) & torch.tensor([recipe.lives_end])
-        terminal = arrival.ended | lost
-        cut = arrival.truncated & ~terminal
-        rewards = arrival.reward.clamp(-1, 1) if recipe.clip_rewards else arrival.reward
+        # lists: of a few agents they are quicker than as many small tensors
+        lives, ended, truncated = arrival.lives.tolist(), arrival.ended.tolist(), arrival.truncated.tolist()
+        terminal = [
+            over or (recipe.lives_end and left < life.lives)
+            for over, left, life in zip(ended, lives, self.lives, strict=True)
+        ]
+        cut = [place for place, short in enumerate(truncated) if short and not terminal[place]]
         self.replay.append(
             range(len(self.agents)),
             self.stacks[:, -1],
             actions,
-            rewards,
-            first=torch.tensor([life.first for life in self.lives]),
+            arrival.reward.clamp(-1, 1) if recipe.clip_rewards else arrival.reward,
+            first=[life.first for life in self.lives],
             terminal=terminal,
-            last={place: arrival.observation[place] for place in cut.nonzero().squeeze(1).tolist()},
+            last={place: arrival.observation[place] for place in cut},
         )
-        self.stacks = self.stacks.roll(-1, 1)
-        self.stacks[terminal] = 0
+        if recipe.stack > 1:
+            self.stacks[:, :-1] = self.stacks[:, 1:].clone()
+            for place, ends in enumerate(terminal):
+                if ends:
+                    self.stacks[place] = 0
         self.stacks[:, -1] = arrival.observation
-        for place, life in enumerate(self.lives):
-            life.first, life.lives = bool(terminal[place]), int(arrival.lives[place])
-        over = (arrival.ended | arrival.truncated).nonzero().squeeze(1).tolist()
+        for life, ends, left in zip(self.lives, terminal, lives, strict=True):
+            life.first, life.lives = ends, left
+        over = [place for place in range(len(self.agents)) if ended[place] or truncated[place]]
         for place in over:
             self.tally.end(place, environments.returns[place], environments.steps[place])
         self._start(environments, over)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +15,7 @@ from hare_tortoise.lab.code import code_digest
 from hare_tortoise.lab.spec import parse, parse_sum
 from hare_tortoise.lab.trial import Engine, Result
 from hare_tortoise.rl.environments import library_of
+from hare_tortoise.rl.precision import precision_of
 from hare_tortoise.rl.recipe import AgentRecipe
 
 THEN = " > "
@@ -68,7 +69,7 @@ class AgentTrial:
     games: tuple[str, ...]
     method: str
     seed: int
-    judging: Judging = Judging()
+    judging: Judging = field(default_factory=Judging)
 
     @property
     def game(self) -> str:
@@ -114,7 +115,11 @@ def identity(trial: AgentTrial, engine: Engine) -> dict[str, Any]:
             "torch": torch.__version__,
             **{name: version(name) for name in sorted(libraries)},
         },
-        "engine": {**dataclasses.asdict(engine), "name": "agents", "dtype": trial.recipe.precision},
+        "engine": {
+            **dataclasses.asdict(engine),
+            "name": "agents",
+            "dtype": precision_of(trial.recipe.precision, engine.device),
+        },
     }
 
 

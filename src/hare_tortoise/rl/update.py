@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
@@ -110,7 +110,7 @@ def update(
 
     with l the Huber loss, or the cross-entropy to the projected distribution where the agent has atoms; without
     `double` the target network chooses the action itself. Where there is a `prediction`, that many times its loss
-    (`prediction_loss`, of the same rows with the same weights) is added.
+    (`prediction_loss`, of the same rows with the same weights) is added, and what the method adds (`L2Init`).
 
     Args:
         agent: whose networks and optimizer are used.
@@ -139,7 +139,9 @@ def update(
     if recipe.prediction:
         assert following is not None
         found = _and_predicted(agent, found, before, following, augment, weights)
-    found.mean.backward()
+    if (penalty := agent.keeping.penalty(before, predicted)) is not None:
+        found = replace(found, mean=found.mean + penalty)
+    found.mean.backward()  # type: ignore[no-untyped-call]
     if recipe.clip is not None:
         clip_grad_norm_(agent.online.parameters(), recipe.clip, foreach=True)
     agent.optimizer.step()
@@ -154,7 +156,7 @@ def augmented(agent: Agent, observations: Tensor, generator: torch.Generator) ->
     floats = prepare(observations, agent.shape)
     if recipe.intensity:
         floats = intensity(floats[None], recipe.intensity, [generator])[0]
-    if recipe.precision == "bfloat16" and floats.dim() == 4:
+    if agent.reduced and floats.dim() == 4:
         floats = floats.to(memory_format=torch.channels_last)
     return floats
 
@@ -180,9 +182,11 @@ def _and_predicted(
 ) -> Loss:
     """Add the loss of the prediction, which is of the same observations and of what came after."""
     stacks = following.observations[0]
-    after = augmented(agent, stacks.flatten(0, 1), augment).unflatten(0, stacks.shape[:2])
-    for network in (agent.online, agent.target):
-        network.head.eval()  # the published agents project without noise
+    after = torch.unflatten(augmented(agent, stacks.flatten(0, 1), augment), 0, stacks.shape[:2])
+    heads = [network.head for network in (agent.online, agent.target)]
+    modes = [head.training for head in heads]
+    for head in heads:
+        head.eval()  # the published agents project without noise
     with agent.autocast():
         predicted = prediction_loss(
             agent.online,
@@ -193,4 +197,6 @@ def _and_predicted(
             following.inside[0],
             weights,
         )
-    return Loss(found.rows, found.mean + agent.recipe.prediction * predicted, found.priorities)
+    for head, mode in zip(heads, modes, strict=True):
+        head.train(mode)
+    return replace(found, mean=found.mean + agent.recipe.prediction * predicted)

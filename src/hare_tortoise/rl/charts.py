@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hare_tortoise.lab.report_charts import Chart, Looks, Trace, bars, ruled
@@ -19,102 +20,125 @@ _ANSWER = (
     "A method minus its reference on the same seeds, by itself the plain agent; bars are 95 % intervals, and one that "
     "crosses the line shows no difference."
 )
-_Row = tuple[str, str, Estimate]
+_ODDS = "Share of pairs of runs on the same game in which the method's is better; at the line both are alike."
+Row = tuple[str, str, Estimate]
 """Name of a line, method, difference."""
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Differences on one scale.
+
+    Args:
+        title: what they are of.
+        rows: a line for each.
+        line: the value that says that both are alike.
+        decimals: of the figures; None: as many as each calls for.
+        wide: whether it takes the whole width of the page.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    line: float = 0.0
+    decimals: int | None = None
+    wide: bool = False
+
+    def written(self, estimate: Estimate) -> str:
+        """Write one of its differences."""
+        return (span if self.line else change)(estimate, decimals=self.decimals)
+
+
+def panels(comparison: AgentComparison) -> list[Panel]:
+    """Give what comes first: the differences to the references, over the games and on each; those that there are.
+
+    Of many games with a common scale there is one panel for all.
+
+    Args:
+        comparison: as `compare_agents` gives it.
+    """
+    found, across = [], comparison.across
+    apart = list(comparison.games)
+    if across is not None:
+        found.append(_over_games(comparison, across))
+        if across.normalised and len(across.games) > FEW_GAMES:
+            apart = [games for games in apart if len(games) > 1]
+            rows = [
+                (f"{game.rpartition(':')[2]}: {name}", method, estimate)
+                for game in across.games
+                for name, method, estimate in _differences(comparison, (game,), NORMALISED)
+            ]
+            found.append(Panel("Human-normalised score on each game", rows, decimals=SCORE))
+    for games in apart:
+        where = games[0] if len(games) == 1 else f"{games[-1]}, the last of the sequence"
+        found.append(Panel(f"Return on {where}", _differences(comparison, games, RETURN)))
+    return [panel for panel in found if panel.rows]
+
+
 def answers(comparison: AgentComparison, looks: Looks) -> list[Chart]:
-    """Draw what comes first: the differences to the references, over the games and on each.
+    """Draw the panels.
 
     Args:
         comparison: as `compare_agents` gives it.
         looks: of its methods.
     """
-    found, across = [], comparison.across
-    if across is not None:
-        found.append(_over_games(comparison, across, looks))
-    if across is not None and across.normalised and len(across.games) > FEW_GAMES:
-        title = "Human-normalised score on each game"
-        rows = [
-            (f"{games[0].partition(':')[2]}: {name}", method, estimate)
-            for games in comparison.games
-            if len(games) == 1
-            for name, method, estimate in differences(comparison, games, NORMALISED)
-        ]
-        found.append(_forest(title, _ANSWER, rows, looks, decimals=SCORE))
-        singles = [games for games in comparison.games if len(games) > 1]
-    else:
-        singles = list(comparison.games)
-    for games in singles:
-        where = games[0] if len(games) == 1 else f"{games[-1]}, the last of the sequence"
-        found.append(_forest(f"Return on {where}", _ANSWER, differences(comparison, games, RETURN), looks))
-    return [chart for chart in found if chart.traces]
+    return [_forest(panel, looks) for panel in panels(comparison)]
 
 
-def differences(comparison: AgentComparison, games: tuple[str, ...], name: str) -> list[_Row]:
-    """Give the differences of a figure on a game, method by method, each with the words for its line."""
-    names, found = labels(comparison.methods), []
-    for method in comparison.methods:
-        figure = comparison.entry(games, method).figure(name)
-        for against in () if figure is None else figure.differences:
-            text = names[method]
-            text += "" if against.reference == NOTHING else f" − {names[against.reference]}"
-            found.append((text, method, against.difference))
-    return found
+def _differences(comparison: AgentComparison, games: tuple[str, ...], name: str) -> list[Row]:
+    names = labels(comparison.methods)
+    figures = {method: comparison.entry(games, method).figure(name) for method in comparison.methods}
+    return [
+        (_against(names, method, against.reference), method, against.difference)
+        for method, figure in figures.items()
+        if figure is not None
+        for against in figure.differences
+    ]
 
 
-def _over_games(comparison: AgentComparison, across: Across, looks: Looks) -> Chart:
+def _over_games(comparison: AgentComparison, across: Across) -> Panel:
+    """Differences of the IQM, or without a common scale the probabilities of improvement."""
     names, rows = labels(comparison.methods), []
     for entry in across.entries:
         for each in entry.differences:
-            text = names[entry.method]
-            text += "" if each.reference == NOTHING else f" − {names[each.reference]}"
             values = {found.name: found.value for found in each.aggregates}
-            rows.append((text, entry.method, values["iqm"] if across.normalised else each.improvement))
+            estimate = values["iqm"] if across.normalised else each.improvement
+            rows.append((_against(names, entry.method, each.reference), entry.method, estimate))
     if across.normalised:
         title = f"IQM of human-normalised scores over {len(across.games)} games"
-        return _forest(title, _ANSWER, rows, looks, decimals=SCORE, wide=True)
-    caption = (
-        "Share of pairs of runs on the same game in which the method's is better; at the line both are alike."
-    )
+        return Panel(title, rows, decimals=SCORE, wide=True)
     title = f"Probability of improvement over {len(across.games)} games"
-    return _forest(title, caption, rows, looks, decimals=2, wide=True, line=0.5)
+    return Panel(title, rows, line=0.5, decimals=2, wide=True)
 
 
-def _forest(
-    title: str,
-    caption: str,
-    rows: Sequence[_Row],
-    looks: Looks,
-    *,
-    decimals: int | None = None,
-    wide: bool = False,
-    line: float = 0.0,
-) -> Chart:
-    names = [safe(name) for name, _, _ in rows][::-1]  # plotly counts upwards, people read downwards
-    traces: list[Trace] = []
-    for name, method, estimate in reversed(rows):
-        written = span(estimate, decimals=decimals) if line else change(estimate, decimals=decimals)
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": looks[method].text,
-                "x": [estimate.mean],
-                "y": [safe(name)],
-                "error_x": bars([estimate], looks[method]),
-                "text": [f"<b>{safe(name)}</b><br>{written}, {estimate.count} seeds"],
-                "hovertemplate": "%{text}<extra></extra>",
-                "marker": looks[method].marker(11),
-                "meta": {"method": method, "budget": None},
-            }
-        )
+def _against(names: Mapping[str, str], method: str, reference: str) -> str:
+    """Name a difference; where nothing else is said it is to the plain agent."""
+    return names[method] + ("" if reference == NOTHING else f" − {names[reference]}")
+
+
+def _forest(panel: Panel, looks: Looks) -> Chart:
+    names = [safe(name) for name, _, _ in panel.rows][::-1]  # plotly counts upwards, people read downwards
+    traces: list[Trace] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": looks[method].text,
+            "x": [estimate.mean],
+            "y": [safe(name)],
+            "error_x": bars([estimate], looks[method]),
+            "text": [f"<b>{safe(name)}</b><br>{panel.written(estimate)}, {estimate.count} seeds"],
+            "hovertemplate": "%{text}<extra></extra>",
+            "marker": looks[method].marker(11),
+            "meta": {"method": method, "budget": None},
+        }
+        for name, method, estimate in reversed(panel.rows)
+    ]
     layout: dict[str, Any] = {
         "xaxis": {"nticks": 6},
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "automargin": True},
-        "shapes": [ruled("x", line, "solid")],
+        "shapes": [ruled("x", panel.line, "solid")],
     }
-    return Chart(title, caption, traces, layout, height=110 + 30 * len(rows), wide=wide)
+    caption = _ODDS if panel.line else _ANSWER
+    return Chart(panel.title, caption, traces, layout, height=110 + 30 * len(panel.rows), wide=panel.wide)
 
 
 def over_games(comparison: AgentComparison, looks: Looks) -> list[Chart]:

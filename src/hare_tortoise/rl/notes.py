@@ -32,11 +32,11 @@ def told(average: Averaging, label: str) -> str:
 
     Example:
         >>> told(Averaging("", 0.99, 4_000), "Hare & Tortoise")
-        'Hare & Tortoise: the average looks back 100 updates, 0.025 of the 4,000 from reset to reset: close to ...'
+        'Hare & Tortoise: ratio of horizon to interval 0.025 (100 updates over 4,000): close to doing nothing.'
     """
     text = (
-        f"{label}: the average looks back {average.horizon:,.0f} updates, {average.ratio:.3g} of the "
-        f"{average.reset_every:,} from reset to reset"
+        f"{label}: ratio of horizon to interval {average.ratio:.3g} ({average.horizon:,.0f} updates over "
+        f"{average.reset_every:,})"
     )
     return f"{text}: close to doing nothing." if average.does_little else f"{text}."
 

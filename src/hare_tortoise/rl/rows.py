@@ -43,6 +43,7 @@ class Tally:
         self._count = 0
         self._returns: list[list[float]] = [[] for _ in range(agents)]
         self._lengths: list[list[int]] = [[] for _ in range(agents)]
+        self.failures: dict[int, str] = {}
 
     def add(self, losses: Tensor) -> bool:
         """Note the losses of a gradient step, (agents,) on the device; says whether it is time to `read` them."""
@@ -58,16 +59,18 @@ class Tally:
             seeds: of the agents, for the message.
             step: of the agents, for the message.
 
+        An agent whose loss was not finite has failed; the others go on.
+
         Raises:
-            DivergedError: One was not finite.
+            DivergedError: All have failed.
         """
         if not self._unread:
             return
         for place, row in enumerate(self._losses[:, : self._unread].double().cpu()):
             bad = (~row.isfinite()).nonzero()
-            if len(bad):
+            if len(bad) and place not in self.failures:
                 number = updates[place] - self._unread + int(bad[0]) + 1
-                raise DivergedError(
+                self.failures[place] = (
                     f"the loss was {float(row[bad[0]])} at update {number}, about step {step}, of seed {seeds[place]}; "
                     "try a lower lr, or clip the gradient"
                 )
@@ -75,6 +78,8 @@ class Tally:
                 self._sums[place] += loss
         self._count += self._unread
         self._unread = 0
+        if len(self.failures) == len(self._sums):
+            raise DivergedError("; ".join(self.failures.values()))
 
     def end(self, place: int, reward: float, length: int) -> None:
         """Note an episode that ended."""
@@ -103,6 +108,7 @@ class Tally:
             "count": self._count,
             "returns": self._returns,
             "lengths": self._lengths,
+            "failures": self.failures,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -110,3 +116,4 @@ class Tally:
         self._sums, self._count = list(state["sums"]), state["count"]
         self._returns = [list(each) for each in state["returns"]]
         self._lengths = [list(each) for each in state["lengths"]]
+        self.failures = dict(state["failures"])

@@ -1,33 +1,25 @@
-"""One trial of an agent from its identity to its result: checkpointed, and bit for bit the same if it is killed."""
+"""Trials of agents from their identities to their results: checkpointed, and the same if they are killed."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hare_tortoise.lab import files
-from hare_tortoise.lab.files import DamagedFileError
-from hare_tortoise.lab.job import Moment, Report, StoppedError, go_on, say_nothing
+from hare_tortoise.lab.job import Report, go_on, say_nothing
 from hare_tortoise.lab.store import Run, Store
 from hare_tortoise.lab.training import DivergedError
-from hare_tortoise.lab.trial import Engine, Result, Row
-from hare_tortoise.rl.agent import Agent, build_agent
-from hare_tortoise.rl.checkpoint import state_of, take_up
-from hare_tortoise.rl.environments import (
-    Environments,
-    actions_of,
-    has_full_set,
-    legal_actions,
-    make_environments,
-)
-from hare_tortoise.rl.evaluation import evaluate
-from hare_tortoise.rl.measuring import Measured
-from hare_tortoise.rl.replay_file import ReplayFile
-from hare_tortoise.rl.training import Training
-from hare_tortoise.rl.trial import ROWS_EVERY, AgentTrial, identity
+from hare_tortoise.lab.trial import Engine, Result, Row, run_name
+from hare_tortoise.rl.agent import Agent
+from hare_tortoise.rl.building import build_population, build_training
+from hare_tortoise.rl.session import Session, remove_frames
+from hare_tortoise.rl.trial import AgentTrial, identity
+
+Done = tuple[tuple[Row, ...], str | None]
 
 
 @dataclass(frozen=True)
@@ -65,146 +57,128 @@ class AgentTask:
         with files.locked(run.folder / "lock"):
             for line in run.open():
                 note(line)
-            if (done := run.finished()) is None:
+            if (done := ended(run)) is None:
                 if identity(self.trial, self.engine) != self.identity:
                     raise RuntimeError("code or versions changed while the command ran; run it again")
-                done = self._finish(run, report, note)
+                done = self._train(run, report, note)
         return self.trial.result(*done, run.folder.name)
 
-    def _finish(
-        self, run: Run, report: Report, note: Callable[[str], None]
-    ) -> tuple[tuple[Row, ...], str | None]:
-        content = run.load()
-        if content is not None and "deployed" in content:
-            return _done(run, content["rows"], None)  # its process was killed before it wrote its result
-        training = build_training(self.trial, self.engine.device)
+    def _train(self, run: Run, report: Report, note: Callable[[str], None]) -> Done:
+        build = partial(build_training, self.trial, self.engine.device)
+        session = Session(run, build, checkpoint_every=self.checkpoint_every, report=report, note=note)
+        training, failure = session.training, None
         try:
-            try:
-                session = _Session(run, training, self.checkpoint_every, report)
-            except (DamagedFileError, FileNotFoundError) as error:
-                note(f"{error}; removed with its checkpoint, the run is done again from its beginning")
-                run.forget()
-                remove_frames(run.folder)
-                training.close()
-                training = build_training(self.trial, self.engine.device)
-                session = _Session(run, training, self.checkpoint_every, report)
-            return session.finish()
-        finally:
-            training.close()
-
-
-def build_training(trial: AgentTrial, device: str = "cpu") -> Training:
-    """Build a trial's agent and all that it is trained with.
-
-    Raises:
-        ValueError: Something that the trial names is not there, or does not fit the rest.
-    """
-    padded = len(trial.games) > 1 and has_full_set(trial.games[0])
-
-    def make(names: Sequence[str]) -> Environments:
-        return make_environments(names, padded=padded)
-
-    def games(phase: int) -> Environments:
-        return make([trial.games[phase]])
-
-    def play(agent: Agent, _: int, step: int, last: bool) -> dict[str, list[float]]:
-        judging, now = trial.judging, trial.games[(step - 1) // trial.recipe.steps]
-        asked = dict.fromkeys(trial.games) if last else (now,)
-        count = judging.episodes if last else judging.curve_episodes
-        return {game: evaluate(agent, game, episodes=count, seed=trial.seed, make=make) for game in asked}
-
-    environments = make(tuple(dict.fromkeys(trial.games)))
-    spaces = dict(zip(environments.names, environments.spaces, strict=True))
-    environments.close()
-    outputs = actions_of(trial.games[0]) if padded else legal_actions(environments.spaces).shape[1]
-    agent = build_agent(
-        trial.recipe, spaces[trial.games[0]], trial.method, trial.seed, actions=outputs, device=device
-    )
-    judging = trial.judging
-    return Training(
-        [agent],
-        games,
-        [trial.seed],
-        phases=len(trial.games),
-        rows_every=ROWS_EVERY,
-        measured=Measured(evaluate=play, evaluate_every=judging.curve_every, every=judging.measure_every),
-    )
-
-
-class _Session:
-    """A training with its run: taken up, told of, and checkpointed."""
-
-    def __init__(self, run: Run, training: Training, checkpoint_every: float, report: Report) -> None:
-        self.run, self.training, self.report = run, training, report
-        self.checkpoint_every = checkpoint_every
-        content = run.load()
-        if content is not None:
-            take_up(training, content["training"])
-        self.frames = self._frames()
-        if content is not None:
-            self.frames.restore(training.replay, content["frames"])
-        self.report_due = time.perf_counter()
-        self.checkpoint_due = self.report_due + checkpoint_every
-
-    def finish(self) -> tuple[tuple[Row, ...], str | None]:
-        """Train to the end, and give rows and failure."""
-        training, failure = self.training, None
-        try:
-            while not training.done:
-                training.advance()
-                self._look_up()
-            agent, rows = training.agents[0], training.rows[0]
-            networks = {"deployed": agent.deployed.state_dict(), "online": agent.online.state_dict()}
-            self.run.save({**networks, "rows": rows})
+            session.train()
         except DivergedError as error:
             failure = str(error)
-        return _done(self.run, training.rows[0], failure)
-
-    def _look_up(self) -> None:
-        """Tell where the training is, and save it, where it is time."""
-        now = time.perf_counter()
-        stop = now >= self.report_due and self._tell(now)
-        if self.training.done:
-            return
-        if stop or now >= self.checkpoint_due:
-            self._save()
-        if stop:
-            raise StoppedError("stopped on request; the checkpoint is written")
-
-    def _tell(self, now: float) -> bool:
-        self.report_due = now + 0.5
-        training = self.training
-        rate = training.steps / training.seconds if training.seconds else 0.0
-        returns = [row["return"] for row in training.rows[0] if row["return"] is not None]
-        place = f"step {training.steps:,}, {rate:.0f}/s"
-        return self.report(Moment(training.steps, place, f"{returns[-1]:.2f}" if returns else ""))
-
-    def _save(self) -> None:
-        state = state_of(self.training)
-        if self.frames.path != self._frames().path:
-            self.frames = self._frames()  # another phase has begun
-        frames = self.frames.append(self.training.replay)
-        self.run.save({"training": state, "frames": frames})
-        remove_frames(self.run.folder, but=self.frames)
-        self.checkpoint_due = time.perf_counter() + self.checkpoint_every
-
-    def _frames(self) -> ReplayFile:
-        return ReplayFile(self.run.folder / f"replay-{self.training.phase}.frames")
+        return end(run, training.agents[0], training.rows[0], failure)
 
 
-def _done(run: Run, rows: list[Row], failure: str | None) -> tuple[tuple[Row, ...], str | None]:
-    """Write the result; where it failed, its last checkpoint is kept."""
+@dataclass(frozen=True)
+class PopulationTask:
+    """Trials of one recipe and method that are trained in lockstep in one process, over stacked weights.
+
+    Each has a folder of its own once it has ended; until then there is one checkpoint for all. Where one diverges the
+    others go on.
+
+    Args:
+        trials: what to run, none of which has ended.
+        identities: what the result of each depends on.
+        out: folder of the store.
+        engine: device and threads.
+        checkpoint_every: seconds between checkpoints.
+    """
+
+    trials: tuple[AgentTrial, ...]
+    identities: tuple[dict[str, Any], ...]
+    out: Path
+    engine: Engine
+    checkpoint_every: float = 20.0
+
+    @property
+    def steps(self) -> int:
+        """Of all agents together."""
+        return sum(trial.steps for trial in self.trials)
+
+    @property
+    def label(self) -> str:
+        """What a person calls them."""
+        first, seeds = self.trials[0], ", ".join(str(trial.seed) for trial in self.trials)
+        games = ", ".join(dict.fromkeys(trial.game for trial in self.trials))
+        return f"{first.recipe.name} · {games} · {first.method} · seeds {seeds}"
+
+    def told(self, results: Sequence[Result]) -> str:
+        """What they came to, in a few words."""
+        return "; ".join(trial.told(result) for trial, result in zip(self.trials, results, strict=True))
+
+    def run(self, *, report: Report = go_on, note: Callable[[str], None] = say_nothing) -> tuple[Result, ...]:
+        """Run the trials, or what is left of them, or only read their results.
+
+        Args:
+            report: is told twice a second where they are; returns True to stop them.
+            note: is told of each damaged file that was found and removed.
+
+        Raises:
+            ValueError: They are no population.
+            StoppedError: `report` asked for it.
+            RuntimeError: A game failed, or does not repeat the episode that was open; the last checkpoint is kept.
+            OSError: A file could not be written. What was written before is whole.
+        """
+        runs = [Store(self.out).run(known) for known in self.identities]
+        content = {"runs": [run.folder.name for run in runs]}
+        group = Run(self.out / "populations" / run_name(content), content)
+        with ExitStack() as locks:
+            for each in (group, *runs):
+                each.folder.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(files.locked(each.folder / "lock"))
+                for line in each.open():
+                    note(line)
+            if any(ended(run) is None for run in runs):
+                self._train(group, runs, report, note)
+            group.forget()
+            remove_frames(group.folder)
+        found = [(trial, run, run.finished()) for trial, run in zip(self.trials, runs, strict=True)]
+        return tuple(trial.result(*done, run.folder.name) for trial, run, done in found if done is not None)
+
+    def _train(self, group: Run, runs: Sequence[Run], report: Report, note: Callable[[str], None]) -> None:
+        if any(
+            identity(trial, self.engine, population=len(self.trials)) != known
+            for trial, known in zip(self.trials, self.identities, strict=True)
+        ):
+            raise RuntimeError("code or versions changed while the command ran; run it again")
+        build = partial(build_population, self.trials, self.engine.device)
+        session = Session(group, build, checkpoint_every=self.checkpoint_every, report=report, note=note)
+        training = session.training
+        try:
+            session.train()
+        except DivergedError:
+            pass  # told by each agent's failure
+        failures: Mapping[int, str] = training.tally.failures
+        for place, run in enumerate(runs):
+            if ended(run) is None:
+                end(run, training.agents[place], training.rows[place], failures.get(place))
+
+
+def ended(run: Run) -> Done | None:
+    """Give rows and failure of a run that has ended, also if its process was killed before it wrote its result."""
+    if (done := run.finished()) is not None:
+        return done
+    content = run.load()
+    if content is None or "deployed" not in content:
+        return None
+    run.finish(content["rows"], None)
+    remove_frames(run.folder)
+    return run.finished()
+
+
+def end(run: Run, agent: Agent, rows: list[Row], failure: str | None) -> Done:
+    """Write final weights and result of an agent; where it failed, its last checkpoint is kept."""
+    if failure is None:
+        networks = {"deployed": agent.deployed.state_dict(), "online": agent.online.state_dict()}
+        run.save({**networks, "rows": rows})
     run.finish(rows, failure)
     if failure is None:
         remove_frames(run.folder)
     done = run.finished()
     assert done is not None
     return done
-
-
-def remove_frames(folder: Path, *, but: ReplayFile | None = None) -> None:
-    """Remove the frames of a run that no checkpoint needs any more; all of them once it has ended."""
-    kept = set() if but is None else {but.current}
-    for path in folder.glob("replay-*.frames"):
-        if path not in kept:
-            path.unlink()

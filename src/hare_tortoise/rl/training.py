@@ -281,6 +281,8 @@ class Training:
     def _write_rows(self, last: bool) -> None:
         self.check()
         for place, agent in enumerate(self.agents):
+            if place in self.tally.failures:
+                continue
             row: Row = {
                 "step": self.steps,
                 "phase": self.phase,

@@ -99,8 +99,15 @@ class AgentTrial:
         return Result(f"{self.recipe.name} on {self.game}", self.method, 1.0, self.seed, rows, failure, run)
 
 
-def identity(trial: AgentTrial, engine: Engine) -> dict[str, Any]:
-    """Say everything that the result of a trial depends on, as a JSON value."""
+def identity(trial: AgentTrial, engine: Engine, *, population: int | None = None) -> dict[str, Any]:
+    """Say everything that the result of a trial depends on, as a JSON value.
+
+    Args:
+        trial: what is run.
+        engine: device and threads.
+        population: how many agents are trained over stacked weights; their sums are rounded as their number has it.
+            None: the agent is trained by itself.
+    """
     libraries = {library_of(game) for game in trial.games}
     return {
         "recipe": trial.recipe.to_json(),
@@ -117,7 +124,7 @@ def identity(trial: AgentTrial, engine: Engine) -> dict[str, Any]:
         },
         "engine": {
             **dataclasses.asdict(engine),
-            "name": "agents",
+            "name": "agent" if population is None else f"population of {population}",
             "dtype": precision_of(trial.recipe.precision, engine.device),
         },
     }

@@ -15,13 +15,16 @@ from gymnasium.spaces import Box, Discrete
 
 from benchmarks.harness import Outcome, Row, alternate, median_row, ratio_row, script
 from hare_tortoise.rl.agent import Agent, build_agent
+from hare_tortoise.rl.building import build_population, build_training
 from hare_tortoise.rl.environments import make_environments
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.recipes import find_agent
 from hare_tortoise.rl.training import Training
+from hare_tortoise.rl.trial import AgentTrial
 from hare_tortoise.rl.update import part_of, update
 
 ATARI, MINATAR = "atari:Pong", "minatar:breakout"
+TOGETHER = 5
 
 
 class Stacked(gymnasium.Env[Any, Any]):
@@ -115,6 +118,24 @@ def against_bare_steps(quick: bool) -> list[Row]:
     return rows
 
 
+def populations(quick: bool) -> list[Row]:
+    """The step of one agent by itself against its share of the step of five over stacked weights."""
+    recipe = find_agent("minatar").replace(replay_ratio=4.0, warm_up=100, capacity=20_000)
+    trials = [AgentTrial(recipe, (MINATAR,), "nothing", seed) for seed in range(TOGETHER)]
+    candidates: dict[str, Callable[[], object]] = {}
+    for name, training in (("alone", build_training(trials[0])), ("together", build_population(trials))):
+        while training.step < recipe.warm_up:
+            training.advance()
+        candidates[name] = training.advance
+    times = alternate(candidates, rounds=2 if quick else 9, calls=1 if quick else 20)
+    shares = [seconds / TOGETHER for seconds in times["together"]]
+    what = f"MinAtar, scalar, 4 gradient steps each: time of an agent in a population of {TOGETHER} / alone"
+    return [
+        median_row("MinAtar, scalar, 4 gradient steps: a step alone", [1e3 * t for t in times["alone"]], "ms"),
+        ratio_row(what, shares, times["alone"]),
+    ]
+
+
 def against_sb3(quick: bool) -> list[Row]:
     """Steps per second at one gradient step each against Stable-Baselines3's DQN, at 1 and at 2 threads."""
     from stable_baselines3 import DQN
@@ -162,7 +183,7 @@ def measure(quick: bool) -> Outcome:
             "step alone is on rows that lie ready, not augmented, with the average of the weights. Stable-Baselines3's "
             "agent does less in a step: no augmentation, no double Q-learning, no dueling, a copied target network."
         ),
-        rows=against_bare_steps(quick) + against_sb3(quick),
+        rows=against_bare_steps(quick) + populations(quick) + against_sb3(quick),
     )
 
 

@@ -55,7 +55,10 @@ def rows_of(trial: AgentTrial, *, scale: float = 1.0) -> tuple[Row, ...]:
             "seconds": step / 100,
         }
         if within % 5_000 == 0:
-            row["measures"] = {"dormant_ratio": 0.1 * within / trial.recipe.steps, "effective_rank": 40 - phase}
+            row["measures"] = {
+                "dormant_ratio": 0.1 * within / trial.recipe.steps,
+                "effective_rank": 40 - phase,
+            }
         if last:
             row["evaluations"] = {
                 game: [scale * float(level + place + draws.normal(0, 0.5)) for _ in range(10)]
@@ -67,4 +70,6 @@ def rows_of(trial: AgentTrial, *, scale: float = 1.0) -> tuple[Row, ...]:
 
 def results_of(planned: AgentExperiment, *, scale: float = 1.0) -> list[Result]:
     """A finished result of each trial."""
-    return [trial.result(rows_of(trial, scale=scale), None, f"run{n}") for n, trial in enumerate(planned.trials())]
+    return [
+        trial.result(rows_of(trial, scale=scale), None, f"run{n}") for n, trial in enumerate(planned.trials())
+    ]

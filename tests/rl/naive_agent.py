@@ -83,7 +83,9 @@ def values(weights: Weights, images: Tensor, recipe: AgentRecipe, legal: list[in
     def stream(name: str) -> Tensor:
         if recipe.shared_hidden:
             return linear(weights, f"{name}.0", features, noise)
-        return linear(weights, f"{name}.1", linear(weights, f"{name}.0.0", features, noise).clamp(min=0), noise)
+        return linear(
+            weights, f"{name}.1", linear(weights, f"{name}.0.0", features, noise).clamp(min=0), noise
+        )
 
     advantage = stream("head.advantage").view(len(images), -1, recipe.atoms or 1)
     if not recipe.dueling:
@@ -143,7 +145,9 @@ class Oracle:
         self.updates = 0
         self.clipped = False
 
-    def update(self, given: Given, augment: torch.Generator, noise: torch.Generator) -> tuple[list[float], float]:
+    def update(
+        self, given: Given, augment: torch.Generator, noise: torch.Generator
+    ) -> tuple[list[float], float]:
         """Give the losses of the rows and the loss."""
         recipe = self.recipe
         online = {name: tensor.clone().requires_grad_() for name, tensor in self.online.items()}
@@ -182,13 +186,16 @@ class Oracle:
         with torch.no_grad():
             there = linear(self.target, "head.shared.0", self.scaled(self.target, seen).flatten(1), {})
         state, total = self.scaled(online, before), torch.zeros(()).double()
+        actions = online["prediction.transition.0.weight"].shape[1] - state.shape[1]
         for step in range(steps):
-            planes = torch.zeros(rows, len(self.legal), *state.shape[2:]).double()
+            planes = torch.zeros(rows, actions, *state.shape[2:]).double()
             for b in range(rows):
                 planes[b, int(given.ahead_actions[b, step])] = 1
             for layer in ("prediction.transition.0", "prediction.transition.2"):
                 state = torch.cat((state, planes), 1) if layer.endswith("0") else state
-                state = F.conv2d(state, online[f"{layer}.weight"], online[f"{layer}.bias"], padding=1).clamp(min=0)
+                state = F.conv2d(state, online[f"{layer}.weight"], online[f"{layer}.bias"], padding=1).clamp(
+                    min=0
+                )
             state = normal(state)
             told = linear(online, "head.shared.0", state.flatten(1), {})
             told = linear(online, "prediction.predictor", told, {})
@@ -258,4 +265,3 @@ class Oracle:
 def normal(states: Tensor) -> Tensor:
     found = [(state - state.min()) / (state.max() - state.min() + 1e-5) for state in states]
     return torch.stack(found)
-

@@ -186,3 +186,20 @@ def nothing() -> int:
 
 
 A_NUMBER = 3
+
+
+class Drawn(Walk):
+    """The walk, which can be drawn: a white column at its place, on black."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  # gymnasium's own form
+    render_mode = "rgb_array"
+
+    def render(self) -> Any:
+        image = np.zeros((400, 800, 3), np.uint8)
+        image[:, 40 * (int(self.place) + 10)] = 255
+        image[::2, 0] = 77
+        return image
+
+
+def drawn() -> Walk:
+    return Drawn()

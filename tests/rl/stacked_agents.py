@@ -120,7 +120,9 @@ class Forced:
     def rows(self) -> Batch:
         """The rows of the next step."""
         self.done += 1
-        sample = [torch.Generator().manual_seed(1_000 * self.done + place) for place in range(len(self.alone))]
+        sample = [
+            torch.Generator().manual_seed(1_000 * self.done + place) for place in range(len(self.alone))
+        ]
         return self.replay.sample(self.recipe.batch, sample, n_step=self.n_step, discount=0.9)
 
     def difference(self) -> float:

@@ -100,12 +100,21 @@ def run_jobs(
     return [result or shown.crashes[place] for place, result in enumerate(done)]
 
 
-def _executor(engine: Engine, jobs: int, workers: int | None) -> Executor:
-    if workers == 0:
-        return Inline()
+def at_once(engine: Engine, jobs: int, workers: int | None) -> int:
+    """Count the jobs that run at the same time.
+
+    Args:
+        engine: device and threads.
+        jobs: all in all.
+        workers: as `run_jobs` takes them.
+    """
     if workers is None:
-        workers = max(1, cores() // engine.threads) if engine.device == "cpu" else 1
-    return Processes(min(workers, jobs))
+        workers = cores() // engine.threads if engine.device == "cpu" else 1
+    return min(max(1, workers), jobs)
+
+
+def _executor(engine: Engine, jobs: int, workers: int | None) -> Executor:
+    return Inline() if workers == 0 else Processes(at_once(engine, jobs, workers))
 
 
 def samples_of(trial: Trial, chunks: Sequence[ChunkPlan], first: int | None = None) -> int:

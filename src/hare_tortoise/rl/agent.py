@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hare_tortoise.lab.registry import find, settings_of
+from hare_tortoise.lab.registry import explained, find, settings_of
 from hare_tortoise.lab.spec import parse
 from hare_tortoise.lab.trial import derive_seed
 from hare_tortoise.methods.support.injected import Injected
@@ -20,7 +20,7 @@ from hare_tortoise.networks.encoder import Encoder
 from hare_tortoise.networks.impala import impala_encoder
 from hare_tortoise.networks.minatar import minatar_encoder
 from hare_tortoise.networks.nature import nature_encoder
-from hare_tortoise.rl.environments import Space, legal_actions
+from hare_tortoise.rl.environments import Space, full_name, legal_actions
 from hare_tortoise.rl.heads import QHead, atom_values, greedy, values
 from hare_tortoise.rl.keeping import Keeping, keep
 from hare_tortoise.rl.noisy import NoisyLinear
@@ -28,7 +28,7 @@ from hare_tortoise.rl.player import Player
 from hare_tortoise.rl.precision import precision_of
 from hare_tortoise.rl.prediction import Prediction
 from hare_tortoise.rl.recipe import AgentRecipe
-from hare_tortoise.rl.stage import stage_of
+from hare_tortoise.rl.stage import padded, stage_of
 from hare_tortoise.rl.stored import read_agent
 
 
@@ -118,7 +118,8 @@ def build_network(recipe: AgentRecipe, space: Space, actions: int) -> QNetwork:
     settings = settings_of("encoder", call, build, given=("input_shape",))
     if recipe.layer_norm and not call.external:
         settings["layer_norm"] = True
-    encoder = build(input_shape(recipe, space), **settings)
+    with explained("encoder", call):
+        encoder = build(input_shape(recipe, space), **settings)
     features = getattr(encoder, "features", None)
     if not isinstance(encoder, nn.Module) or not isinstance(features, int):
         raise ValueError(
@@ -182,6 +183,11 @@ class Agent:
         """The network that plays."""
         return self.target if self.recipe.acts == "target" else self.online
 
+    @property
+    def padded(self) -> bool:
+        """Whether it sees its game padded to the full set of its platform, as one of several."""
+        return self.space.legal is not None
+
     @classmethod
     def load(cls, run: str | Path, *, device: torch.device | str = "cpu") -> Agent:
         """Read a finished agent with the weights that it ended with; its optimizer and its method begin anew.
@@ -196,23 +202,35 @@ class Agent:
         """
         stored = read_agent(run)
         trial = stored.trial
-        stage = stage_of(trial.games)
-        agent = build_agent(
-            trial.recipe,
-            stage.spaces[trial.games[0]],
-            trial.method,
-            trial.seed,
-            actions=stage.actions,
-            device=device,
-        )
+
+        def build(alike: bool) -> Agent:
+            stage = stage_of(trial.games, alike=alike)
+            space = stage.spaces[trial.games[0]]
+            recipe, method, seed = trial.recipe, trial.method, trial.seed
+            return build_agent(recipe, space, method, seed, actions=stage.actions, device=device)
+
+        agent = build(padded(trial.games))
+        if _shapes(agent.online.state_dict()) != _shapes(stored.online):
+            agent = build(True)  # it was trained beside agents on other games
         agent.online.load_state_dict(stored.online)
         agent.target.load_state_dict(stored.deployed)  # where the online network plays, a copy of it
         agent.games = trial.games
         return agent
 
-    def player(self) -> Player:
-        """Give what plays with this agent in an environment of the user's own: `player.act(observation)`."""
-        return Player(self)
+    def player(self, env: str | None = None) -> Player:
+        """Give what plays with this agent in an environment of the user's own: `player.act(observation)`.
+
+        Args:
+            env: name of the environment; None: the one that it knows, of a sequence the first.
+
+        Raises:
+            ValueError: There is no such environment, or it looks different from those that the agent was trained on.
+        """
+        if env is None:
+            return Player(self, self.games[0] if self.games else None)
+        name = full_name(env)
+        self.plays(stage_of([name], alike=self.padded).spaces[name])
+        return Player(self, name)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the two networks, the optimizer and what keeps them."""
@@ -345,6 +363,10 @@ def build_agent(
     optimizer = build_optimizer(recipe, online)
     keeping = keep(recipe, method, online, target, optimizer, fresh=network, seed=derive_seed(seed, "method"))
     return Agent(recipe, space, online, target, keeping, optimizer, legal)
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def build_optimizer(recipe: AgentRecipe, network: nn.Module) -> torch.optim.Optimizer:

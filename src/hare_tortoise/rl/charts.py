@@ -20,6 +20,7 @@ _ANSWER = (
     "A method minus its reference on the same seeds, by itself the plain agent; bars are 95 % intervals, and one that "
     "crosses the line shows no difference."
 )
+_MANY = 12  # lines, from which on they stand closer
 _ODDS = "Share of pairs of runs on the same game in which the method's is better; at the line both are alike."
 Row = tuple[str, str, Estimate]
 """Name of a line, method, difference."""
@@ -67,7 +68,7 @@ def panels(comparison: AgentComparison) -> list[Panel]:
                 for game in across.games
                 for name, method, estimate in _differences(comparison, (game,), NORMALISED)
             ]
-            found.append(Panel("Human-normalised score on each game", rows, decimals=SCORE))
+            found.append(Panel("Human-normalised score on each game", rows, decimals=SCORE, wide=True))
     for games in apart:
         where = games[0] if len(games) == 1 else f"{games[-1]}, the last of the sequence"
         found.append(Panel(f"Return on {where}", _differences(comparison, games, RETURN)))
@@ -134,11 +135,24 @@ def _forest(panel: Panel, looks: Looks) -> Chart:
     ]
     layout: dict[str, Any] = {
         "xaxis": {"nticks": 6},
-        "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "automargin": True},
+        "yaxis": {
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": names,
+            "range": [-0.6, len(names) - 0.4],
+            "automargin": True,
+        },
         "shapes": [ruled("x", panel.line, "solid")],
     }
     caption = _ODDS if panel.line else _ANSWER
-    return Chart(panel.title, caption, traces, layout, height=110 + 30 * len(panel.rows), wide=panel.wide)
+    return Chart(
+        panel.title,
+        caption,
+        traces,
+        layout,
+        height=80 + (24 if len(panel.rows) > _MANY else 34) * len(panel.rows),
+        wide=panel.wide,
+    )
 
 
 def over_games(comparison: AgentComparison, looks: Looks) -> list[Chart]:

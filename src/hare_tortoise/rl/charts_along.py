@@ -14,7 +14,7 @@ from hare_tortoise.rl.entries import AgentComparison
 from hare_tortoise.rl.figures import BySeed, Finished, Key
 from hare_tortoise.rl.sentence import FEW_GAMES
 
-BINS = 50
+_BINS = (50, 25, 20, 10, 5)
 _MEASURES: Mapping[str, str] = {
     "dormant_ratio": "Share of the hidden units that are silent on observations of the replay; it grows as plasticity "
     "is lost.",
@@ -36,9 +36,9 @@ def learning(comparison: AgentComparison, finished: Mapping[Key, BySeed], looks:
     charts = []
     for games in comparison.games:
         where = games[0] if len(games) == 1 else "the sequence"
-        layout = _steps_layout(comparison, games)
+        layout, along = _steps_layout(comparison, games), training_curves(comparison, games, finished)
         caption = "Mean of the episodes that ended around each step, over the seeds, with its 95 % interval."
-        traces = _curves(comparison, games, finished, looks, lambda trial: trial.training_curve(BINS))
+        traces = _curves(comparison, games, finished, looks, along)
         charts.append(
             Chart(f"Training return on {where}", caption, traces, layout, crowded=True, wide=len(games) > 1)
         )
@@ -86,6 +86,21 @@ def measured(comparison: AgentComparison, finished: Mapping[Key, BySeed], looks:
                 )
             )
     return [chart for chart in charts if chart.traces]
+
+
+def training_curves(
+    comparison: AgentComparison, games: tuple[str, ...], finished: Mapping[Key, BySeed]
+) -> Callable[[Finished], dict[int, float]]:
+    """Choose bins of the steps that are wide enough for an episode to end in each; gives what makes a trial's curve.
+
+    Args:
+        comparison: as `compare_agents` gives it.
+        games: one of its games, or sequences.
+        finished: the trials that it was made from.
+    """
+    trials = [trial for method in comparison.methods for trial in finished[games, method].values()]
+    bins = next((b for b in _BINS if not any(trial.has_gaps(b) for trial in trials)), _BINS[-1])
+    return lambda trial: trial.training_curve(bins)
 
 
 def averaged(done: BySeed, along: Callable[[Finished], Mapping[int, float]]) -> dict[float, Estimate]:

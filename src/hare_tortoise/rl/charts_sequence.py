@@ -92,5 +92,7 @@ def sequence_picture(comparison: AgentComparison, games: tuple[str, ...]) -> str
     if not panels:
         return None
     title = f"{comparison.recipe}, in sequence: {', '.join(game.rpartition(':')[2] for game in games)}"
-    unit = "return, lowest to highest of a game"
-    return draw_matrices(panels, title=title, down="game of phase", across="after phase", unit=unit)
+    note = "colours from the lowest return on a game, dark, to the highest, over all methods and phases"
+    return draw_matrices(
+        panels, title=title, down="game of phase", across="after phase", unit="return", note=note
+    )

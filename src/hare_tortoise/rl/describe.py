@@ -17,7 +17,7 @@ _SELF = ("name", "description", "sources")
 
 
 def describe(recipe: AgentRecipe, game: str | None = None, *, width: int = 100) -> str:
-    """Say what an agent is made of and how it is trained and judged.
+    r"""Say what an agent is made of and how it is trained and judged.
 
     Args:
         recipe: of the agent.
@@ -30,7 +30,7 @@ def describe(recipe: AgentRecipe, game: str | None = None, *, width: int = 100) 
     Example:
         >>> from hare_tortoise.rl.recipes import find_agent
         >>> text = describe(find_agent("drq-eps"), "atari:Pong")
-        >>> print("\\n".join(text.splitlines()[:6]))
+        >>> print("\n".join(text.splitlines()[:6]))
         drq-eps on atari:Pong
         DrQ(eps) as published (Agarwal et al., 2021): the target is a copy at each step, so no target
         <BLANKLINE>
@@ -61,30 +61,28 @@ def _sentences(recipe: AgentRecipe, platform: str, name: str | None) -> Iterator
     yield "who acts", _acts(recipe)
     yield "warm-up", f"{recipe.warm_up:,} steps of random play come before the first gradient step."
     yield "exploration", _exploration(recipe)
-    yield "evaluation", (
-        f"One whole game in each of many environments (100 by default), none dropped, with seeds of its own, epsilon "
-        f"{recipe.evaluation_epsilon:g}{', noisy layers without noise' if recipe.noisy else ''}; returns as the game "
-        "gives them."
-    )
+    yield "evaluation", _evaluation(recipe)
     yield "replay", _replay(recipe)
     yield "updates", _updates(recipe)
     if recipe.prediction:
-        yield "prediction", (
-            f"Self-prediction of SPR, {recipe.jumps} steps ahead, with a weight of {recipe.prediction:g}."
-        )
+        steps, weight = recipe.jumps, recipe.prediction
+        yield "prediction", f"Self-prediction of SPR, {steps} steps ahead, with a weight of {weight:g}."
     yield "methods", _methods(recipe)
-    yield "length", f"{recipe.steps:,} steps of the agent{_frames(recipe, platform)}, on each game of a sequence."
+    yield (
+        "length",
+        f"{recipe.steps:,} steps of the agent{_frames(recipe, platform)}, on each game of a sequence.",
+    )
 
 
 _GAME = {
     "ale-py": (
-        f"Atari-100k by ale-py: no sticky actions; an action is held for {atari.FRAMES_PER_STEP} frames and the maximum "
-        "of the last 2 is shown, grey, 84 × 84; the minimal actions of the game; up to 30 no-ops before an episode "
-        "(ale-py: 0 to 29 frames), fire is not pressed."
+        f"Atari-100k by ale-py: no sticky actions; an action is held for {atari.FRAMES_PER_STEP} frames and the "
+        "maximum of the last 2 is shown, grey, 84 × 84; the minimal actions of the game; up to 30 no-ops before an "
+        "episode (ale-py: 0 to 29 frames), fire is not pressed."
     ),
     "MinAtar": (
-        f"MinAtar by its own protocol: sticky actions, the last one is repeated with probability {minatar.STICKY:g}; the "
-        "difficulty rises as a game goes on; 10 × 10 planes of bits; no frames are skipped and no no-ops made; the "
+        f"MinAtar by its own protocol: sticky actions, the last one is repeated with probability {minatar.STICKY:g}; "
+        "the difficulty rises as a game goes on; 10 × 10 planes of bits; no frames are skipped and no no-ops made; the "
         "minimal actions of the game."
     ),
     "gymnasium": (
@@ -97,7 +95,11 @@ _GAME = {
 def _episodes(platform: str, name: str | None) -> str:
     if platform == "gymnasium":
         limit = None if name is None else step_limit(name)
-        cut = "An episode is as long as the environment lets it be" if limit is None else f"Cut after {limit:,} steps"
+        cut = (
+            "An episode is as long as the environment lets it be"
+            if limit is None
+            else f"Cut after {limit:,} steps"
+        )
         return f"{cut}; values are bootstrapped where an episode is cut and not over."
     steps = atari.MAX_STEPS if platform == "ale-py" else minatar.MAX_STEPS
     frames = f" ({steps * atari.FRAMES_PER_STEP:,} frames)" if platform == "ale-py" else ""
@@ -121,13 +123,19 @@ def _rewards(recipe: AgentRecipe) -> str:
 
 
 def _observations(recipe: AgentRecipe) -> str:
-    seen = "One at a time" if recipe.stack == 1 else f"The last {recipe.stack} at once, zeros before an episode begins"
+    seen = (
+        "One at a time"
+        if recipe.stack == 1
+        else f"The last {recipe.stack} at once, zeros before an episode begins"
+    )
     changes = []
     if recipe.shift:
         changes.append(f"shifted by up to {recipe.shift} pixels")
     if recipe.intensity:
         changes.append(f"made brighter or darker (scale {recipe.intensity:g})")
-    augmented = f"both of a transition are {' and '.join(changes)} at random" if changes else "no augmentation"
+    augmented = (
+        f"both of a transition are {' and '.join(changes)} at random" if changes else "no augmentation"
+    )
     return f"{seen}; {augmented}."
 
 
@@ -159,7 +167,9 @@ def _head(recipe: AgentRecipe) -> str:
     if recipe.dueling:
         streams = "which share" if recipe.shared_hidden else "each with"
         shape = f"dueling, two streams {streams} a hidden layer of {recipe.hidden}"
-    values = f"a distribution of {recipe.atoms} atoms from -10 to 10 (C51)" if recipe.atoms else "a value (Huber)"
+    values = (
+        f"a distribution of {recipe.atoms} atoms from -10 to 10 (C51)" if recipe.atoms else "a value (Huber)"
+    )
     noise = "; noisy layers" if recipe.noisy else ""
     return f"{shape[0].upper()}{shape[1:]}; {values} for each action{noise}."
 
@@ -173,7 +183,9 @@ def _target(recipe: AgentRecipe) -> str:
             f"horizon of {1 / (1 - recipe.decay):,.0f} updates (a method that averages brings its own); {double}."
         )
     if recipe.copy_every == 1:
-        return f"The target network is a copy of the online one after each update, so it does not lag; {double}."
+        return (
+            f"The target network is a copy of the online one after each update, so it does not lag; {double}."
+        )
     return f"The target network is a copy of the online one every {recipe.copy_every:,} updates; {double}."
 
 
@@ -185,6 +197,14 @@ def _acts(recipe: AgentRecipe) -> str:
 def _exploration(recipe: AgentRecipe) -> str:
     noise = ", and noise in the layers" if recipe.noisy else ""
     return f"Epsilon after the warm-up, by the steps since: {recipe.epsilon}{noise}."
+
+
+def _evaluation(recipe: AgentRecipe) -> str:
+    noise = ", noisy layers without noise" if recipe.noisy else ""
+    return (
+        "One whole game in each of many environments (100 by default), none dropped, with seeds of its own, epsilon "
+        f"{recipe.evaluation_epsilon:g}{noise}; returns as the game gives them."
+    )
 
 
 def _replay(recipe: AgentRecipe) -> str:
@@ -199,7 +219,11 @@ def _replay(recipe: AgentRecipe) -> str:
 
 def _updates(recipe: AgentRecipe) -> str:
     name = "AdamW, decay on matrices and kernels only," if recipe.weight_decay else "Adam"
-    clip = "gradients are not clipped" if recipe.clip is None else f"gradients clipped to a norm of {recipe.clip:g}"
+    clip = (
+        "gradients are not clipped"
+        if recipe.clip is None
+        else f"gradients clipped to a norm of {recipe.clip:g}"
+    )
     return (
         f"Gradient steps for each step of the agent: {recipe.replay_ratio:g}; {name} with lr {recipe.lr:g}, epsilon "
         f"{recipe.adam_epsilon:g}; {clip}; precision {recipe.precision}."

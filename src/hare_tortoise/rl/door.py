@@ -18,19 +18,17 @@ from hare_tortoise.lab.training import DivergedError
 from hare_tortoise.lab.trial import Engine
 from hare_tortoise.rl import evaluation
 from hare_tortoise.rl.agent import Agent
-from hare_tortoise.rl.environments import full_name, library_of, make_environments
+from hare_tortoise.rl.asked import check_fit, recipe_for
+from hare_tortoise.rl.environments import full_name, make_environments
 from hare_tortoise.rl.keeping import NOTHING
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.recipes import find_agent
-from hare_tortoise.rl.room import check_room, try_out
-from hare_tortoise.rl.stage import padded, stage_of
+from hare_tortoise.rl.room import check_device, check_room, try_out
 from hare_tortoise.rl.task import AgentTask
 from hare_tortoise.rl.trial import AgentTrial, Judging, identity
 
 JUDGING = Judging(episodes=10, measure_every=None)
 """How an agent is judged that is trained through the door; `evaluate` plays more games."""
-
-_SMALLEST_FOR_NATURE = 36
 
 
 def train(
@@ -85,14 +83,20 @@ def train(
     if steps is not None:
         changes["steps"] = steps
     trial = AgentTrial(recipe.replace(**changes), games, canonical_method(method), seed, JUDGING)
+    for name in games:
+        check_fit(trial.recipe, name)
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), torch.get_num_threads())
+    check_device(engine.device)
     with _folder(out) as folder:
-        check_room([trial], try_out([trial]), out=folder, at_once=1, device=engine.device)
+        try_out(trial)
+        check_room([trial], out=folder, at_once=1, device=engine.device)
         task = AgentTask(trial, identity(trial, engine), folder, engine)
         result = task.run(report=report, note=warnings.warn)
         if result.failure is not None:
             raise DivergedError(result.failure)
-        return Agent.load(folder / "runs" / result.run, device=engine.device)
+        agent = Agent.load(folder / "runs" / result.run, device=engine.device)
+    agent.recipe = trial.recipe  # the same values, with their name and their sources
+    return agent
 
 
 def load(run: str | Path, *, device: torch.device | str = "cpu") -> Agent:
@@ -127,27 +131,8 @@ def evaluate(agent: Agent, episodes: int = 100, env: str | None = None, *, seed:
         known = f"was trained on {', '.join(agent.games)}" if agent.games else "does not come from a run"
         raise ValueError(f"env: the agent {known}; say which environment it is to play")
     game = agent.games[0] if env is None else full_name(env)
-    make = partial(make_environments, padded=bool(agent.games) and padded(agent.games))
+    make = partial(make_environments, padded=agent.padded)
     return evaluation.evaluate(agent, game, episodes=episodes, seed=seed, make=make)
-
-
-def recipe_for(env: str) -> AgentRecipe:
-    """Give the recipe that fits an environment: `drq` for Atari and images, `minatar` for grids, `vector` for vectors.
-
-    Raises:
-        ValueError: There is no such environment; the nearest names are in the message.
-
-    Example:
-        >>> [recipe_for(name).name for name in ("minatar:breakout", "CartPole-v1")]
-        ['minatar', 'vector']
-    """
-    library = library_of(env)
-    if library == "gymnasium":
-        (space,) = stage_of([env]).spaces.values()
-        if len(space.shape) == 1:
-            return find_agent("vector")
-        return find_agent("minatar" if min(space.shape[-2:]) < _SMALLEST_FOR_NATURE else "drq")
-    return find_agent("drq" if library == "ale-py" else "minatar")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class Finished:
             >>> Finished(("pong",), 4_000, tuple(rows)).training_curve(2)
             {2000: 1.5, 4000: 3.5}
         """
-        width = ROWS_EVERY * math.ceil(self.steps / bins / ROWS_EVERY)
+        width = self._width(bins)
         found: dict[int, list[Row]] = {}
         for row in self.rows:
             begun = row["phase"] * self.steps
@@ -93,6 +94,15 @@ class Finished:
             found.setdefault(begun + min(place, self.steps), []).append(row)
         means = {place: _mean_return(rows) for place, rows in found.items()}
         return {place: mean for place, mean in means.items() if mean is not None}
+
+    def has_gaps(self, bins: int) -> bool:
+        """Whether `training_curve` has no value in a bin after its first one."""
+        places = list(self.training_curve(bins))
+        whole = [*places, len(self.games) * self.steps] if places else []
+        return any(b - a > self._width(bins) for a, b in itertools.pairwise(whole))
+
+    def _width(self, bins: int) -> int:
+        return ROWS_EVERY * math.ceil(self.steps / bins / ROWS_EVERY)
 
     def evaluation_curve(self, game: str) -> dict[int, float]:
         """Mean return of whole games along the steps, wherever this game was judged."""

@@ -185,7 +185,9 @@ def _made(name: str, *, drawn: bool = False) -> Any:
         return game
     try:
         # What the checker would warn about is checked here, as an error that names the environment.
-        game = gymnasium.make(name, disable_env_checker=True, **({"render_mode": "rgb_array"} if drawn else {}))
+        game = gymnasium.make(
+            name, disable_env_checker=True, **({"render_mode": "rgb_array"} if drawn else {})
+        )
     except gymnasium.error.DependencyNotInstalled as error:
         raise ImportError(f"{name}: {error}") from error
     except (gymnasium.error.Error, ModuleNotFoundError) as error:

@@ -65,6 +65,8 @@ def _of_averages(comparison: AgentComparison) -> list[str]:
 
 
 def _of_seeds(comparison: AgentComparison) -> list[str]:
+    if comparison.seeds < FEWEST:
+        return [f"Below {FEWEST} seeds there are no intervals: all figures are anecdotal."]
     names, found = labels(comparison.methods), []
     for entry in comparison.entries:
         if 0 < len(entry.seeds) < FEWEST:

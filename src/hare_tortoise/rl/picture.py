@@ -23,10 +23,10 @@ from hare_tortoise.lab.report_marks import mark
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.wording import labels
 from hare_tortoise.rl.charts import Panel, panels
-from hare_tortoise.rl.charts_along import BINS, averaged
+from hare_tortoise.rl.charts_along import averaged, training_curves
 from hare_tortoise.rl.entries import AgentComparison
 from hare_tortoise.rl.figures import BySeed, Key
-from hare_tortoise.rl.wording import amount, in_words
+from hare_tortoise.rl.wording import in_words
 
 _LETTER = 7.4  # width of one, in a wide font
 _ROW, _PANEL, _FIELD = 24, 64, 380
@@ -43,10 +43,9 @@ def learning_picture(
         games: one of its games, or sequences.
         finished: the trials that it was made from.
     """
-    looked = looks(comparison.methods)
+    looked, along = looks(comparison.methods), training_curves(comparison, games, finished)
     curves = {
-        method: tuple(averaged(finished[games, method], lambda trial: trial.training_curve(BINS)).items())
-        for method in comparison.methods
+        method: tuple(averaged(finished[games, method], along).items()) for method in comparison.methods
     }
     found = {looked[method]: points for method, points in curves.items() if points}
     if not found:
@@ -181,4 +180,4 @@ def _panel(panel: Panel, looked: Mapping[str, Look], left: float, top: float) ->
 
 
 def _tick(value: float) -> str:
-    return f"{value:,.10g}".replace("-", "−") if abs(value) < 10 else amount(value)
+    return f"{value:,.10g}".replace("-", "−")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hare_tortoise.rl.environments import library_of
 from hare_tortoise.rl.gymnasium_games import look_of
+from hare_tortoise.rl.minatar import pad_channels
 
 if TYPE_CHECKING:
     from hare_tortoise.rl.agent import Agent
@@ -20,14 +21,15 @@ class Player:
 
     Observations and actions are those of the environment itself: of gymnasium, as `reset` and `step` give and take
     them; of Atari, grey frames (84, 84) of bytes and the numbers of the game's minimal actions, as gymnasium's
-    `AtariPreprocessing` shows them to `atari:Game`; of MinAtar, what `state()` gives, or with the channels first.
+    `AtariPreprocessing` shows them; of MinAtar, what its `state()` gives, (10, 10, channels) of bits.
 
     Call `reset()` where an episode begins. Where lives are lost, tell how many are left: networks that were trained
     with a lost life as an end have never seen frames of two lives at once. It takes no action at random, unlike
     `evaluate`, which does so with the recipe's `evaluation_epsilon`.
 
     Args:
-        agent: plays the game that it knows now; it may be trained or loaded, and is left as it is.
+        agent: plays; `agent.player()` gives its player.
+        game: name of the environment; None: it is not known, and observations are taken as the agent sees them.
 
     Example:
         >>> import gymnasium
@@ -40,10 +42,11 @@ class Player:
         True
     """
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, game: str | None = None) -> None:
         self.agent = agent
-        name = agent.games[0] if agent.games else None
-        self._look = look_of(name) if name is not None and library_of(name) == "gymnasium" else None
+        library = None if game is None else library_of(game)
+        self._look = look_of(game) if game is not None and library == "gymnasium" else None
+        self._planes = library == "MinAtar"
         self._draws = torch.Generator()  # which nothing depends on, as nothing is drawn
         self._stack = torch.zeros(1, agent.recipe.stack, *agent.space.shape, dtype=agent.space.dtype)
         self._lives: int | None = None
@@ -77,12 +80,15 @@ class Player:
         if self._look is not None:
             return self._look.tensor(observation)
         space = self.agent.space
-        seen = torch.from_numpy(np.array(observation))
-        if len(space.shape) == 3 and seen.shape == (*space.shape[1:], space.shape[0]) != space.shape:
+        array = observation if isinstance(observation, Tensor) else torch.from_numpy(np.array(observation))
+        seen = array.detach().cpu()
+        if self._planes and seen.dim() == 3:
             seen = seen.movedim(-1, 0)
+            if len(seen) < space.shape[0] and self.agent.padded:
+                seen = pad_channels(seen, space.shape[0])
         if seen.shape != space.shape or seen.dtype != space.dtype:
             raise ValueError(
-                f"the observation is {tuple(seen.shape)} of {seen.dtype}, expected {space.shape} of {space.dtype}: what "
-                "the agent was trained on"
+                f"the observation is {tuple(seen.shape)} of {seen.dtype}, expected {space.shape} of {space.dtype}: "
+                "what the agent was trained on"
             )
         return seen

@@ -33,8 +33,8 @@ class Graphed(Stacked):
     is taken plainly by the same code, and so are all steps where the decay follows a schedule. The counts of the
     average are brought up to date where they are needed.
 
-    All agents draw rows and augmentation from one generator on the device: on a GPU a run of a population is not bit for
-    bit that of its agents alone. On the CPU nothing is captured, and the same calls are made plainly.
+    All agents draw rows and augmentation from one generator on the device: a run of a population is not that of its
+    agents alone. On the CPU nothing is captured, and the same calls are made plainly.
 
     Tested on the CPU: all but `captured`, with a capture that leaves Python's part out as a graph does. Not tested, as
     no GPU was at hand: `captured` itself, that nothing in a step waits for the device, and speed.
@@ -53,13 +53,13 @@ class Graphed(Stacked):
         n_step, discount = read_schedule(self.recipe.n_step), read_schedule(self.recipe.discount)
         if not (isinstance(n_step, constant) and isinstance(discount, constant)):
             raise ValueError(
-                f"n_step is {n_step} and discount {discount}, expected numbers, as a graph repeats what it has recorded: "
-                "set them, or take the engine Stacked"
+                f"n_step is {n_step} and discount {discount}, expected numbers, as a graph repeats what it has "
+                "recorded: set them, or take the engine Stacked"
             )
         if self.recipe.replay != "uniform":
             raise ValueError(
-                f"replay is {self.recipe.replay}, expected uniform, as priorities are the host's: set replay=uniform, or "
-                "take the engine Stacked"
+                f"replay is {self.recipe.replay}, expected uniform, as priorities are the host's: set "
+                "replay=uniform, or take the engine Stacked"
             )
         self.n_step, self.discount = whole(n_step(0)), discount(0)
         self.count = max(1, int(self.recipe.replay_ratio))  # steps of a graph
@@ -101,8 +101,8 @@ class Graphed(Stacked):
             return self._step(replay)[None]
         counted = self.targets.counted
         if self._repeat is None:
-            self.targets.settle()
             self._repeat = self._capture(self._work(replay), self.generator, self.optimizer)
+            self.targets.counted = counted  # recording has taken no step
         means = self._repeat()
         self.targets.counted = counted + self.count
         return means

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from hare_tortoise.rl.agent import build_agent
+from hare_tortoise.rl.interface import Space
 from hare_tortoise.rl.priorities import priority_bytes
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.replay_file import file_bytes
 from hare_tortoise.rl.ring import replay_bytes
-from hare_tortoise.rl.stage import Stage, stage_of
+from hare_tortoise.rl.stage import stage_of
 from hare_tortoise.rl.trial import AgentTrial
-
-Stages = Mapping[tuple[str, ...], Stage]
 
 _GROUP = Path("/sys/fs/cgroup")
 _MEMORY = Path("/proc/meminfo")
@@ -37,76 +36,78 @@ class Room:
     disk: int
 
 
-def try_out(trials: Sequence[AgentTrial]) -> Stages:
-    """Build every game and every agent that trials name, once and on the CPU, and let each method act once.
+def check_device(device: str) -> None:
+    """Refuse a device that there is not.
 
-    Args:
-        trials: to be run.
+    Raises:
+        ValueError: It is neither the CPU nor a GPU that torch finds.
 
-    Returns:
-        What the network of each sequence of games must fit.
+    Example:
+        >>> check_device("cpu")
+    """
+    name, _, number = device.partition(":")
+    if name not in ("cpu", "cuda") or not (number.isdecimal() or not number):
+        raise ValueError(f"device: got {device!r}, expected cpu, cuda, or cuda:1 for the second GPU")
+    if name == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device: got {device!r}, and torch finds {torch.cuda.device_count()} GPUs; leave it out"
+        )
+
+
+def try_out(trial: AgentTrial) -> None:
+    """Build the games and the agent of a trial once, on the CPU, and let its method act once.
 
     Raises:
         ValueError: Something is not there, or does not fit the rest.
         ImportError: The library of a game is not installed.
     """
-    stages: dict[tuple[str, ...], Stage] = {}
-    for trial in trials:
-        if trial.games not in stages:
-            stages[trial.games] = stage_of(trial.games)
-    for trial in {(each.games, each.method, each.recipe.name): each for each in trials}.values():
-        _build(trial, stages[trial.games])
-    return stages
-
-
-def _build(trial: AgentTrial, stage: Stage) -> None:
+    stage = stage_of(trial.games)
     first = stage.spaces[trial.games[0]]
     agent = build_agent(trial.recipe, first, trial.method, trial.seed, actions=stage.actions)
-    for game in trial.games:
-        agent.plays(stage.spaces[game])
     if agent.keeping.acting:
         try:
             agent.keeping.act()
             agent.optimizer.step()  # no gradients: only the method is heard
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"method {trial.method!r} does not fit recipe {trial.recipe.name}: {error}") from error
+            raise ValueError(
+                f"method {trial.method!r} does not fit recipe {trial.recipe.name}: {error}"
+            ) from error
 
 
-def room_of(trials: Sequence[AgentTrial], stages: Stages, at_once: int) -> Room:
+def room_of(trials: Sequence[AgentTrial], at_once: int) -> Room:
     """Count the bytes that the replays of trials take, those of the largest ones where not all run at once.
 
     Args:
         trials: to be run.
-        stages: of their games.
         at_once: how many run at the same time.
+
+    Raises:
+        ValueError: There is no such game; the nearest names are in the message.
 
     Example:
         >>> from hare_tortoise.rl.recipes import find_agent
-        >>> trials = [AgentTrial(find_agent("minatar"), ("minatar:breakout",), "nothing", seed) for seed in range(3)]
-        >>> room_of(trials, {("minatar:breakout",): stage_of(["minatar:breakout"])}, at_once=2).memory
-        83600800
+        >>> trials = [AgentTrial(find_agent("drq"), ("atari:Pong",), "nothing", seed) for seed in range(3)]
+        >>> round(room_of(trials, at_once=2).memory / 1e9, 2)
+        1.41
     """
-    pairs = [_room(trial.recipe, stages[trial.games]) for trial in trials]
+    of = {games: next(iter(stage_of(games).spaces.values())) for games in {trial.games for trial in trials}}
+    pairs = [_room(trial.recipe, of[trial.games]) for trial in trials]
     return Room(*(sum(sorted(sizes, reverse=True)[:at_once]) for sizes in zip(*pairs, strict=True)))
 
 
-def _room(recipe: AgentRecipe, stage: Stage) -> tuple[int, int]:
-    space = next(iter(stage.spaces.values()))  # they look alike
+def _room(recipe: AgentRecipe, space: Space) -> tuple[int, int]:
     replay = 1, recipe.capacity, space.shape, space.dtype
     prioritised = priority_bytes(1, recipe.capacity) if recipe.replay == "prioritised" else 0
-    # episodes that are cut take a slot more; those that are cut often show vectors, which are small
+    # an episode that is cut takes a slot more; where most are cut, observations are small
     slots = recipe.steps + recipe.steps // 100 + 1
     return replay_bytes(*replay) + prioritised, file_bytes(*replay, slots=slots)
 
 
-def check_room(
-    trials: Sequence[AgentTrial], stages: Stages, *, out: Path, at_once: int, device: str = "cpu"
-) -> Room:
+def check_room(trials: Sequence[AgentTrial], *, out: Path, at_once: int, device: str = "cpu") -> Room:
     """Refuse trials whose replays do not fit.
 
     Args:
         trials: to be run.
-        stages: of their games.
         out: where the runs will be; it need not exist.
         at_once: how many run at the same time.
         device: where their replays are.
@@ -114,20 +115,21 @@ def check_room(
     Raises:
         ValueError: They are larger than the memory that is available, or their files than the disk.
     """
-    room = room_of(trials, stages, at_once)
+    room = room_of(trials, at_once)
     count = min(at_once, len(trials))
     what = f"{count} replays at the same time take" if count > 1 else "the replay takes"
+    steps = ", ".join(f"{size:,}" for size in sorted({trial.recipe.capacity for trial in trials}))
+    less = f"fewer trials at the same time, or a smaller capacity (now {steps} steps)"
     memory, free = available_memory(device), free_disk(out)
     if memory is not None and room.memory > memory:
         where = "memory" if device == "cpu" else f"memory of {device}"
         raise ValueError(
-            f"{what} {room.memory:,} bytes of {where}, and {memory:,} are available: give fewer --workers, or a smaller "
-            f"--set capacity=… ({trials[0].recipe.capacity:,} steps now)"
+            f"{what} {room.memory:,} bytes of {where}, and {memory:,} are available: give {less}"
         )
     if room.disk > free:
         raise ValueError(
-            f"{what} up to {room.disk:,} bytes of disk for checkpoints, and {free:,} are free at {out}: make room, give "
-            f"another --out, fewer --workers, or a smaller --set capacity=… ({trials[0].recipe.capacity:,} steps now)"
+            f"{what} up to {room.disk:,} bytes of disk for checkpoints, and {free:,} are free at {out}: make room, or "
+            f"give another folder, {less}"
         )
     return room
 

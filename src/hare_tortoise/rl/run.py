@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from hare_tortoise.lab import archive, files
-from hare_tortoise.lab.obtain import run_jobs
+from hare_tortoise.lab.obtain import at_once, run_jobs
 from hare_tortoise.lab.outcome import UNFINISHED, versions
 from hare_tortoise.lab.progress import display
 from hare_tortoise.lab.store import Store
@@ -28,6 +28,7 @@ from hare_tortoise.rl.figures import finished_of
 from hare_tortoise.rl.picture import differences_picture, learning_picture, profile_picture
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.report import write_report
+from hare_tortoise.rl.room import check_device, check_room
 from hare_tortoise.rl.table import markdown
 from hare_tortoise.rl.task import AgentTask
 from hare_tortoise.rl.trial import AgentTrial, Judging, identity
@@ -89,20 +90,25 @@ def run_agents(
         videos: of agents at play, for the report: files by their title.
 
     Raises:
-        ValueError: There is no such game or method, or parts do not fit together; nothing has run then.
+        ValueError: There is no such game or method, parts do not fit together, or the replays are larger than memory
+            or disk; nothing has run then.
         ImportError: The library of a game is not installed.
     """
-    check(experiment)
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
+    check_device(engine.device)
+    check(experiment)
     wanted = experiment.trials()
     known = [identity(trial, engine) for trial in wanted]
     names = [run_name(content) for content in known]
-    out.mkdir(parents=True, exist_ok=True)
-    made = _Made(command, _versions(experiment), protocol)
-    files.write_json(out / "command.json", _index(experiment, wanted, names, made))
     store = Store(out)
     results: list[Result | str] = [_result(store, *pair) for pair in zip(wanted, names, strict=True)]
     missing = [place for place, result in enumerate(results) if isinstance(result, str)]
+    if missing:
+        together = at_once(engine, len(missing), workers)
+        check_room([wanted[place] for place in missing], out=out, at_once=together, device=engine.device)
+    out.mkdir(parents=True, exist_ok=True)
+    made = _Made(command, _versions(experiment), protocol)
+    files.write_json(out / "command.json", _index(experiment, wanted, names, made))
     if missing:
         tasks = [AgentTask(wanted[place], known[place], out, engine, checkpoint_every) for place in missing]
         trials = [wanted[place] for place in missing]

@@ -80,7 +80,7 @@ def _together(comparison: AgentComparison) -> list[str]:
         else:
             odds = {m: known[m].improvement for m in present}
             start = f"Over {len(across.games)} games, probability that a run beats one of {against}"
-            said = [f"{names[m]} {in_words(span(odds[m], decimals=2))}" for m in present]
+            said = [f"{names[m]} ({in_words(span(odds[m], decimals=2))})" for m in present]
             found.append(f"{start} (0.50: alike): {listing(said)}.")
     return found
 
@@ -152,7 +152,7 @@ def _returned(comparison: AgentComparison) -> list[str]:
         ]
         for place in range(len(entries[0].revisits) if entries else 0):
             told = [
-                f"{names[e.method]} {in_words(change(e.revisits[place].figures[0].value))}" for e in entries
+                f"{names[e.method]} ({in_words(change(e.revisits[place].figures[0].value))})" for e in entries
             ]
             visit = entries[0].revisits[place]
             found.append(

@@ -136,9 +136,11 @@ class Stacked:
         self.moments.check()
 
     def mask(self) -> Tensor | None:
-        """(G, 1, actions) bool on the device, the legal actions of each agent; None: all are. It stays while they do."""
+        """(G, 1, actions) bool, the legal actions of each agent; None: all are. The tensor stays while they do."""
         legal = [agent.legal for agent in self.agents]
-        if len(legal) != len(self._legal) or any(new is not old for new, old in zip(legal, self._legal, strict=True)):
+        if len(legal) != len(self._legal) or any(
+            new is not old for new, old in zip(legal, self._legal, strict=True)
+        ):
             self._legal = legal
             new = torch.stack(legal)[:, None]
             if bool(new.all()):
@@ -171,13 +173,13 @@ class Stacked:
     def _augmented(self, observations: Tensor, generators: Generators) -> Tensor:
         """Do as `update.augmented`: rows of (G, B, S, …) to floats (G, B, *shape), drawn by the generators in turn."""
         recipe, groups = self.recipe, (len(generators), -1)
-        rows = observations.flatten(0, 1).unflatten(0, groups)
+        rows = torch.unflatten(observations.flatten(0, 1), 0, groups)
         if recipe.shift:
             rows = random_shift(rows, recipe.shift, generators)
-        floats = prepare(rows.flatten(0, 1), self.agents[0].shape).unflatten(0, groups)
+        floats = torch.unflatten(prepare(rows.flatten(0, 1), self.agents[0].shape), 0, groups)
         if recipe.intensity:
             floats = intensity(floats, recipe.intensity, generators)
-        return floats.flatten(0, 1).unflatten(0, observations.shape[:2])
+        return torch.unflatten(floats.flatten(0, 1), 0, observations.shape[:2])
 
     def _loss(
         self, predicted: Tensor, batch: Batch, valued: Tensor, chosen: Tensor, weights: Tensor | None
@@ -238,6 +240,6 @@ def _check(agents: Sequence[Agent]) -> None:
             raise ValueError(f"agent {place} is in a population already; build a new one")
         if (agent.recipe, agent.device, agent.shape) != (first.recipe, first.device, first.shape):
             raise ValueError(
-                f"agent {place} differs from the first in its recipe, its device or the shape that it sees; a population "
-                "is of one recipe, on one device, in games that look alike"
+                f"agent {place} differs from the first in its recipe, its device or the shape that it sees; a "
+                "population is of one recipe, on one device, in games that look alike"
             )

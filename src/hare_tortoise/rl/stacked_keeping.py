@@ -79,7 +79,11 @@ class Targets:
     """
 
     def __init__(
-        self, keepings: Sequence[Keeping], online: StackedNetwork, target: StackedNetwork, optimizer: Optimizer
+        self,
+        keepings: Sequence[Keeping],
+        online: StackedNetwork,
+        target: StackedNetwork,
+        optimizer: Optimizer,
     ) -> None:
         self.recipe, self.online, self.target = keepings[0].recipe, online, target
         own = [_average_of(keeping) for keeping in keepings]

@@ -52,7 +52,7 @@ class StackedNetwork(nn.Module):
         self._networks = tuple(networks)  # in a tuple they are not modules of this one
         self._encode, self._head = _layers(networks[0])
         self._check_alike()
-        for name, child in networks[0].named_children():
+        for name, _ in networks[0].named_children():
             self.add_module(name, _holder([network.get_submodule(name) for network in networks]))
         self.rejoin()
 
@@ -83,7 +83,9 @@ class StackedNetwork(nn.Module):
 
     def parts(self) -> Iterator[tuple[nn.Parameter, tuple[nn.Parameter, ...]]]:
         """Each stacked parameter with those of the networks that are its views."""
-        return zip(self.parameters(), zip(*(net.parameters() for net in self._networks), strict=True), strict=True)
+        return zip(
+            self.parameters(), zip(*(net.parameters() for net in self._networks), strict=True), strict=True
+        )
 
     @torch.no_grad()
     def rejoin(self) -> None:
@@ -100,7 +102,9 @@ class StackedNetwork(nn.Module):
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else first.dtype
 
     def _check_alike(self) -> None:
-        first, *others = ([(n, p.shape, p.dtype, p.device) for n, p in net.named_parameters()] for net in self._networks)
+        first, *others = (
+            [(n, p.shape, p.dtype, p.device) for n, p in net.named_parameters()] for net in self._networks
+        )
         for place, other in enumerate(others, start=1):
             if other != first or repr(self._networks[place]) != repr(self._networks[0]):
                 raise ValueError(
@@ -176,7 +180,7 @@ def _in_turn(layers: Sequence[Layer]) -> Layer:
 
 
 def _linear(name: str, module: nn.Linear) -> Layer | None:
-    if module.bias is None:
+    if module._parameters["bias"] is None:
         return None
 
     def run(inputs: Tensor, weights: Weights) -> Tensor:
@@ -195,11 +199,13 @@ def _convolution(name: str, module: nn.Conv2d) -> Layer | None:
 
     def run(inputs: Tensor, weights: Weights) -> Tensor:
         weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-        padded = functional.pad(inputs, (around[1], around[1], around[0], around[0])) if any(around) else inputs
+        padded = (
+            functional.pad(inputs, (around[1], around[1], around[0], around[0])) if any(around) else inputs
+        )
         patches = padded.unfold(3, high, down).unfold(4, wide, across)  # (G, C, B, rows, columns, high, wide)
         places = patches.shape[2:5]
         columns = patches.permute(0, 1, 5, 6, 2, 3, 4).reshape(len(weight), -1, places.numel())
-        return torch.baddbmm(bias[..., None], weight.flatten(2), columns).unflatten(2, places)
+        return torch.unflatten(torch.baddbmm(bias[..., None], weight.flatten(2), columns), 2, places)
 
     return run
 
@@ -215,7 +221,9 @@ def _flatten(_: str, module: nn.Flatten) -> Layer | None:
 
 
 def _norm(name: str, module: nn.LayerNorm | nn.GroupNorm) -> Layer | None:
-    over_all = module.num_groups == 1 if isinstance(module, nn.GroupNorm) else len(module.normalized_shape) == 1
+    over_all = (
+        module.num_groups == 1 if isinstance(module, nn.GroupNorm) else len(module.normalized_shape) == 1
+    )
     if not over_all or module.weight is None or module.bias is None:
         return None
 

@@ -35,20 +35,21 @@ class Stage:
 
 
 def padded(games: Sequence[str]) -> bool:
-    """Whether a network that plays these games one after the other sees them padded to the full set of their platform.
+    """Whether a network that plays these games sees them padded to the full set of their platform.
 
     Example:
         >>> padded(["minatar:breakout"]), padded(["minatar:breakout", "minatar:asterix"])
         (False, True)
     """
-    return len(games) > 1 and has_full_set(games[0])
+    return len({*games}) > 1 and all(map(has_full_set, games))
 
 
-def stage_of(games: Sequence[str]) -> Stage:
+def stage_of(games: Sequence[str], *, alike: bool | None = None) -> Stage:
     """Make each game once, to see what a network must fit.
 
     Args:
         games: names of environments, one or more; a name may stand several times.
+        alike: whether they are padded; None: as `padded` has it.
 
     Raises:
         ValueError: There is no such game (with the nearest names), it cannot be made, its actions are not numbered, or
@@ -59,7 +60,7 @@ def stage_of(games: Sequence[str]) -> Stage:
         >>> stage_of(["CartPole-v1"]).actions, stage_of(["minatar:breakout", "minatar:asterix"]).actions
         (2, 6)
     """
-    alike = padded(games)
+    alike = padded(games) if alike is None else alike
     try:
         environments = make_environments(tuple(dict.fromkeys(games)), padded=alike)
     except RuntimeError as error:  # what the user named raised

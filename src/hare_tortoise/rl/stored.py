@@ -14,6 +14,7 @@ from hare_tortoise.lab.store import Run
 from hare_tortoise.rl.recipes import AGENTS
 from hare_tortoise.rl.trial import AgentTrial, from_json
 
+
 @dataclass(frozen=True)
 class Stored:
     """An agent as its run left it.
@@ -55,8 +56,10 @@ def read_trial(folder: Path) -> AgentTrial:
         ValueError: It is another kind of run.
     """
     content = files.read_json(folder / "trial.json")
-    if content["engine"]["name"] != "agents":
-        raise ValueError(f"{folder} is a run of a comparison, no agent: its weights are for the network that it names")
+    if "games" not in content:
+        raise ValueError(
+            f"{folder} is a run of a comparison, no agent: its weights are for the network that it names"
+        )
     return from_json({**content, "recipe": {"name": _name(content["recipe"]), **content["recipe"]}})
 
 
@@ -71,7 +74,9 @@ def run_folder(path: Path) -> Path:
         return path
     found = sorted(file.parent for file in path.glob("runs/*/trial.json"))
     if not found:
-        raise FileNotFoundError(f"{path} holds no run: name the folder of one, such as agents/runs/0123456789abcdef")
+        raise FileNotFoundError(
+            f"{path} holds no run: name the folder of one, such as agents/runs/0123456789abcdef"
+        )
     if len(found) > 1:
         shown = "\n".join(f"  {folder}  {_told(folder)}" for folder in found)
         raise ValueError(f"{path} holds {len(found)} runs, name one of them:\n{shown}")

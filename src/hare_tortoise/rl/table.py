@@ -82,23 +82,24 @@ def lay_out_games(comparison: AgentComparison, *, complete: bool = True) -> Colu
     return built.laid_out
 
 
-def lay_out_sequence(comparison: AgentComparison, games: Sequence[str]) -> Columns:
+def lay_out_sequence(comparison: AgentComparison, games: Sequence[str], *, complete: bool = True) -> Columns:
     """Give a line for each method on a sequence.
 
     Args:
         comparison: as `compare_agents` gives it.
         games: the sequence, as the comparison has it.
+        complete: whether to give all columns, or those that fit a terminal.
     """
     entries = [entry for entry in comparison.entries if entry.games == tuple(games)]
     names, built = labels(comparison.methods), _Builder(entries)
     built.add("method", lambda e: names[e.method])
-    built.add(f"return on {games[-1]}\nat the end", lambda e: _value(e, RETURN))
-    _add_references(built, True)
+    built.add("return\nat the end", lambda e: _value(e, RETURN))
+    _add_references(built, complete)
     for name in dict.fromkeys(figure.name for entry in entries for figure in entry.sequence):
         written = span if name == "average return" else change
         built.add(name, _shown(name, written))
-        built.add(f"{name}\nvs plain agent", _compared(name, True))
-        built.add(f"{name}\nvs no reset", _compared(name, False))
+        built.add(f"{name}\nvs plain agent", _compared(name, True), complete)
+        built.add(f"{name}\nvs no reset", _compared(name, False), complete)
     built.add("time", lambda e: duration(e.seconds))
     _add_failures(built, comparison)
     return built.laid_out
@@ -259,7 +260,7 @@ def tables(comparison: AgentComparison) -> list[Table]:
     """
     found = [("over the games", lay_out_across(comparison)), ("", lay_out_games(comparison, complete=False))]
     found += [
-        (f"in sequence: {', '.join(games)}", lay_out_sequence(comparison, games))
+        (f"in sequence: {', '.join(games)}", lay_out_sequence(comparison, games, complete=False))
         for games in comparison.games
         if len(games) > 1
     ]

@@ -18,7 +18,7 @@ from hare_tortoise.rl.environments import Environments, Space, full_name, librar
 from hare_tortoise.rl.evaluation import evaluate
 from hare_tortoise.rl.gymnasium_games import Gymnasium
 from hare_tortoise.rl.interface import Arrival
-from hare_tortoise.rl.stage import padded, stage_of
+from hare_tortoise.rl.stage import stage_of
 
 Picture = npt.NDArray[np.uint8]
 
@@ -97,8 +97,7 @@ class _Film:
     def __init__(self, agent: Agent, name: str, most: int) -> None:
         self.frames: list[Picture] = []
         self.most = most
-        alike = bool(agent.games) and padded(agent.games)
-        self._stage = stage_of(agent.games if alike and name in agent.games else [name])
+        self._stage = stage_of([name], alike=agent.padded)
         space = self._stage.spaces[name]
         self._drawn = library_of(name) == "gymnasium" and not _is_image(space)
         self._look: Callable[[Tensor], Picture] = picture
@@ -170,11 +169,13 @@ def _check(file: Path, episodes: int, most_frames: int) -> None:
         if value < 1:
             raise ValueError(f"{what}: got {value}, expected 1 or more")
     if find_spec("imageio") is None:
-        raise ImportError("films are written by imageio, which is not installed: pip install 'hare-tortoise[rl]'")
+        raise ImportError(
+            "films are written by imageio, which is not installed: pip install 'hare-tortoise[rl]'"
+        )
     if file.suffix.lower() == ".mp4" and _writer() is None:
         raise ImportError(
-            "films in .mp4 are written by imageio with FFmpeg, which is not installed: pip install 'imageio[ffmpeg]', or "
-            "write a .gif"
+            "films in .mp4 are written by imageio with FFmpeg, which is not installed: pip install 'imageio[ffmpeg]', "
+            "or write a .gif"
         )
 
 

@@ -131,7 +131,9 @@ def populations(quick: bool) -> list[Row]:
     shares = [seconds / TOGETHER for seconds in times["together"]]
     what = f"MinAtar, scalar, 4 gradient steps each: time of an agent in a population of {TOGETHER} / alone"
     return [
-        median_row("MinAtar, scalar, 4 gradient steps: a step alone", [1e3 * t for t in times["alone"]], "ms"),
+        median_row(
+            "MinAtar, scalar, 4 gradient steps: a step alone", [1e3 * t for t in times["alone"]], "ms"
+        ),
         ratio_row(what, shares, times["alone"]),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from hare_tortoise.cli import main
 from hare_tortoise.cli.parser import parse
 from hare_tortoise.cli.rl import Rl
-from hare_tortoise.lab import files
+from hare_tortoise.lab import files, obtain
+from hare_tortoise.lab.executor import Inline
 from hare_tortoise.rl.asked import METHODS, games_of
 from hare_tortoise.rl.atari import ATARI_100K
 from hare_tortoise.rl.recipes import find_agent
@@ -32,6 +34,14 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int 
     assert shown.out == ""
     assert "Traceback" not in shown.err
     return " ".join(shown.err.translate(str.maketrans("", "", "│|╭╮╰╯─")).split())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_processes() -> Iterator[None]:
+    """Trials run in this process: how they are spread over others has its own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(obtain, "Processes", lambda workers: Inline())
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +229,7 @@ def test_describe_runs_nothing(
             "--set 'steps=40': steps is given twice",
         ),
         (["--env", "CartPole-v1", "--set", "lr"], "--set 'lr': expected name=value, as in --set lr=3e-4"),
-        (["--env", "CartPole-v1", "--set", "rl=1"], "unknown value of recipe vector 'rl'; did you mean 'lr'"),
+        (["--env", "CartPole-v1", "--set", "rl=1"], "unknown value of recipe vector 'rl'; did you mean"),
         (["--env", "CartPole-v1", "--set", "lr=fast"], "lr: got 'fast', expected a number"),
         (["--env", "CartPole-v1", "--set", "name=mine"], "unknown value of recipe vector 'name'"),
         (["--env", "CartPole-v1", "--set", "target=none"], "expected average or copy"),

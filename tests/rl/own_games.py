@@ -201,5 +201,5 @@ class Drawn(Walk):
         return image
 
 
-def drawn() -> Walk:
-    return Drawn()
+def drawn() -> gymnasium.Env[Any, Any]:
+    return gymnasium.wrappers.TimeLimit(Drawn(), 12)

@@ -108,7 +108,7 @@ EXPECTED: dict[str, dict[str, str]] = {
     "vector": {
         OURS: "encoder=mlp hidden=256 shared_hidden=False dueling=False double=True atoms=None noisy=False "
         "layer_norm=False clip_rewards=False lives_end=False stack=1 steps=20000 evaluation_epsilon=0.001 n_step=3 "
-        "discount=0.99 batch=64 replay_ratio=1.0 lr=1e-3 adam_epsilon=1.5e-4 weight_decay=0.0 clip=10.0 "
+        "discount=0.99 batch=64 replay_ratio=1.0 lr=5e-4 adam_epsilon=1.5e-4 weight_decay=0.0 clip=10.0 "
         f"{PLAIN} replay=uniform {UNPRIORITISED} capacity=100000 warm_up=500 "
         "epsilon=linear(first=1.0,last=0.02,steps=4000) target=average decay=0.99 copy_every=1 acts=target "
         f"prediction=0.0 jumps=5 {NO_RESETS} precision=float32",

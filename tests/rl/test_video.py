@@ -95,7 +95,6 @@ def test_a_film_ends_where_it_is_long_enough(tmp_path: Path) -> None:
 
 def test_vectors_are_drawn_by_gymnasium(tmp_path: Path) -> None:
     agent = agent_of(DRAWN, "vector")
-    agent.recipe = agent.recipe.replace(evaluation_epsilon=1.0)  # it ends, whatever the network is
     returns = record(agent, DRAWN, tmp_path / "film.gif")
     seen, expected = seen_of(agent, DRAWN, 1)
     assert returns == expected

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+import torch
+
+from hare_tortoise.lab.trial import derive_seed
 from hare_tortoise.rl.agent import Agent, build_agent
 from hare_tortoise.rl.environments import (
     Environments,
@@ -14,6 +18,7 @@ from hare_tortoise.rl.environments import (
 )
 from hare_tortoise.rl.evaluation import evaluate
 from hare_tortoise.rl.measuring import Measured
+from hare_tortoise.rl.population import Graphed
 from hare_tortoise.rl.stacked import Stacked
 from hare_tortoise.rl.training import Engine, Training
 from hare_tortoise.rl.trial import ROWS_EVERY, AgentTrial
@@ -46,7 +51,10 @@ def build_population(trials: Sequence[AgentTrial], device: str = "cpu") -> Train
                 f"trials: {trial.label} differs from {first.label} in more than game and seed; a population is of one "
                 "recipe and method"
             )
-    return _build(trials, device, Stacked)
+    seed = derive_seed(first.seed, "population", len(trials))
+    if torch.device(device).type == "cpu":
+        return _build(trials, device, Stacked)
+    return _build(trials, device, partial(Graphed, seed=seed))
 
 
 def _build(

@@ -33,6 +33,7 @@ def state_of(training: Training) -> dict[str, Any]:
         "priorities": None if priorities is None else priorities.state_dict(),
         "environments": None if environments is None else environments.state_dict(),
         "agents": [agent.state_dict() for agent in training.agents],
+        "engine": training.engine.state_dict(),
     }
 
 
@@ -53,6 +54,7 @@ def take_up(training: Training, state: Mapping[str, Any]) -> None:
             generator.set_state(saved)
     for agent, saved in zip(training.agents, state["agents"], strict=True):
         agent.load_state_dict(saved)
+    training.engine.load_state_dict(state["engine"])
     training.tally.load_state_dict(state["tally"])
     if training.done:
         return

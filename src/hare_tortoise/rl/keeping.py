@@ -76,12 +76,18 @@ class Keeping:
     def after_update(self) -> bool:
         """Do what is due after a gradient step; says whether a method gave new weights: then schedules begin anew."""
         self.updates += 1
+        self.follow()
+        return self.acts_after(self.updates) and self.act()
+
+    def follow(self) -> None:
+        """Copy the online network to the target where the recipe says so and it is time; averages follow by hooks."""
         if self.recipe.target == "copy" and self.updates % self.recipe.copy_every == 0:
             copy_weights(self.online, self.target)
-        every, here = self.recipe.act_every, self.updates - self.begun
-        if not self.acting or here % every or self.in_all - here < every:
-            return False
-        return self.act()
+
+    def acts_after(self, updates: int) -> bool:
+        """Whether the method acts after so many updates, if no other game begins before."""
+        every, here = self.recipe.act_every, updates - self.begun
+        return self.acting and here % every == 0 and self.in_all - here >= every
 
     def new_game(self) -> None:
         """Let a method that acts at new data act: another game begins."""

@@ -202,7 +202,7 @@ def _vector() -> AgentRecipe:
         lives_end=False,
         stack=1,
         n_step=3,
-        lr=1e-3,
+        lr=5e-4,
         batch=64,
         replay_ratio=1.0,
         shift=0,

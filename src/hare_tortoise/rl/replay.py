@@ -121,7 +121,7 @@ class Replay(Ring):
         Raises:
             ValueError: as `sample`.
         """
-        bounds = torch.from_numpy(self.filled_bounds(n_step)).to(self.device)
+        bounds = self._sent(self.filled_bounds(n_step))
         return self.slots(uniform_numbers(batch, generators, self.agents).to(self.device), bounds)
 
     def gather(

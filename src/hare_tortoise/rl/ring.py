@@ -297,7 +297,7 @@ class Ring:
         if self._host_rows is not None:
             self._host_rows[flat] = rows.numpy()
         else:
-            self._rows.index_copy_(0, torch.from_numpy(flat).to(self.device), rows.to(self.device))
+            self._rows.index_copy_(0, self._sent(flat), self._sent(rows))
         self._age[which] = values["ages"] = np.minimum(self._age[which] + 1, self.stack - 1)
         places = dict.fromkeys(values, flat)
         self._step_of_slot[flat] = made
@@ -307,10 +307,15 @@ class Ring:
         for name, place in places.items():
             self._host[name][place] = values[name]
             if self._elsewhere:
-                new = torch.from_numpy(self._host[name][place]).to(self.device)
-                self._fields[name].index_copy_(0, torch.from_numpy(place).to(self.device), new)
+                self._fields[name].index_copy_(0, self._sent(place), self._sent(self._host[name][place]))
         self._written[which] += 1
         self._steps[which] += step
+
+    def _sent(self, values: npt.NDArray[Any] | Tensor) -> Tensor:
+        """Values on the device, without waiting for what it has to do before."""
+        tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
+        pinned = tensor.pin_memory() if self.device.type == "cuda" and not tensor.is_cuda else tensor
+        return pinned.to(self.device, non_blocking=True)
 
     def _number(self, agent: int) -> None:
         """Number the steps of a ring by its kinds."""

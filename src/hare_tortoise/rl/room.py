@@ -139,7 +139,7 @@ def available_memory(device: str = "cpu") -> int | None:
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
     found = [each for each in (_of_machine(), _of_group()) if each is not None]
-    return min(found, default=None)
+    return max(found, default=None)
 
 
 def free_disk(path: Path) -> int:

@@ -34,15 +34,8 @@ class StackedKeeping(Keeping):
         self.updates, self.begun = kept.updates, kept.begun
         self._ask, self._touched = ask, touched
 
-    def after_update(self) -> bool:
-        """Count a gradient step, and act where it is time; the engine has copied the weights."""
-        self.updates += 1
-        return self.act() if self.acts_after(self.updates) else False
-
-    def acts_after(self, updates: int) -> bool:
-        """Whether the method acts after so many updates, if no other game begins before."""
-        every, here = self.recipe.act_every, updates - self.begun
-        return self.acting and here % every == 0 and self.in_all - here >= every
+    def follow(self) -> None:
+        """Do nothing: the engine has copied the weights."""
 
     def act(self) -> bool:
         """Act as an agent alone does; says whether the online network has new weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -149,10 +149,8 @@ class PopulationTask:
         build = partial(build_population, self.trials, self.engine.device)
         session = Session(group, build, checkpoint_every=self.checkpoint_every, report=report, note=note)
         training = session.training
-        try:
+        with suppress(DivergedError):  # each agent's failure tells of it
             session.train()
-        except DivergedError:
-            pass  # told by each agent's failure
         failures: Mapping[int, str] = training.tally.failures
         for place, run in enumerate(runs):
             if ended(run) is None:

@@ -11,9 +11,9 @@ that acts at new data acts, and replay, warm-up, epsilon and the schedules begin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from hare_tortoise.rl.environments import Arrival, Environments
 from hare_tortoise.rl.episodes import Episodes
 from hare_tortoise.rl.losses import Loss
 from hare_tortoise.rl.measuring import Measured
+from hare_tortoise.rl.population import Graphed
 from hare_tortoise.rl.priorities import Priorities
 from hare_tortoise.rl.replay import Batch, Following, Replay
 from hare_tortoise.rl.rows import Tally
@@ -60,6 +61,12 @@ class Engine(Protocol):
         self, batch: Batch, draws: Draws, *, weights: Tensor | None = None, following: Following | None = None
     ) -> Loss:
         """Take one gradient step with each agent."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what is not in the states of the agents."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
 
 
 class Training:
@@ -127,13 +134,13 @@ class Training:
         actions = self._act()
         environments.send(actions)
         due = self.recipe.updates(self.step + 1) - self.recipe.updates(self.step)
-        for left in reversed(range(due)):
-            watched = left == 0 and self.measured.due(self.step + 1)
-            if watched:
-                self.measured.watch(self)
-            self._update()
-            if watched:
-                self.measured.compare(self)
+        watched = self.measured.due(self.step + 1)
+        while due > watched:
+            due -= self._update(due - watched)
+        if due:
+            self.measured.watch(self)
+            self._update(1)
+            self.measured.compare(self)
         self._hear(environments, actions, environments.receive())
         self.step += 1
         self.seconds += time.perf_counter() - begun
@@ -200,7 +207,13 @@ class Training:
         epsilon = 1.0 if warm else self.epsilon(self.step - self.recipe.warm_up)
         return self.engine.act(self.stacks, epsilon, self.draws["play"], self.draws["noise"])
 
-    def _update(self) -> None:
+    def _update(self, due: int) -> int:
+        """Take one of the gradient steps that are due, or several where the engine does so; says how many."""
+        if isinstance(self.engine, Graphed):
+            means = self.engine.several(self.replay, due)
+            for mean in means:
+                self._count(mean)
+            return len(means)
         counts = [
             agent.keeping.updates - since for agent, since in zip(self.agents, self.renewed, strict=True)
         ]
@@ -209,17 +222,21 @@ class Training:
         following = self.replay.gather_sequence(batch.indices, jumps) if self.recipe.prediction else None
         draws = Draws(self.draws["augment"], self.draws["noise"])
         found = self.engine.update(batch, draws, weights=weights, following=following)
-        for place, agent in enumerate(self.agents):
-            if agent.keeping.after_update():
-                self.renewed[place] = agent.keeping.updates
-        full = self.tally.add(found.mean)
         if self.priorities is not None:
             try:
                 self.priorities.update(batch.indices, found.priorities)
             except ValueError:
+                self._count(found.mean)
                 self.check()  # they are those of a loss that was not finite
                 raise
-        if full:
+        self._count(found.mean)
+        return 1
+
+    def _count(self, losses: Tensor) -> None:
+        for place, agent in enumerate(self.agents):
+            if agent.keeping.after_update():
+                self.renewed[place] = agent.keeping.updates
+        if self.tally.add(losses):
             self.check()
 
     def _sample(self, counts: Sequence[int]) -> tuple[Batch, Tensor | None]:

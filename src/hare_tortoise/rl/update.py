@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -88,6 +88,13 @@ class Loop:
             for place, agent in enumerate(self.agents)
         ]
         return Loss(*(torch.stack([getattr(each, field.name) for each in found]) for field in fields(Loss)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what is not in the states of the agents: nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
 
 
 def part_of(whole: Part, place: int) -> Part:

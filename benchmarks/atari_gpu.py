@@ -230,8 +230,12 @@ def games(given: argparse.Namespace) -> dict[str, Any]:
     for copies in (1, 5):
         environments = make_environments(names * copies, padded=True)
         legal = legal_actions(environments.spaces).float()
+
+        def at_random(_: torch.Tensor, legal: torch.Tensor = legal) -> torch.Tensor:
+            return legal.multinomial(1).squeeze(1)
+
         found[f"steps of {len(names) * copies} games, per second"] = played(
-            environments, lambda _, legal=legal: legal.multinomial(1).squeeze(1), given.seconds
+            environments, at_random, given.seconds
         )
         environments.close()
     together = min(len(names), max(given.agents))

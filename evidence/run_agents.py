@@ -30,10 +30,12 @@ class Keeping(Lines):
         self.folder, self.tasks = agents.DATA / line, tasks
         self.made_with = versions() | {"processor": processor()}
 
-    def finished(self, index: int, result: Sequence[Result]) -> None:
+    def finished(self, index: int, result: Result) -> None:
         """Keep the metrics, then print."""
-        for trial, each in zip(self.tasks[index].trials, result, strict=True):
-            agents.write(self.folder, trial, each, self.made_with)
+        task = self.tasks[index]
+        for trial, each in zip(task.trials, task.results(), strict=True):
+            if each is not None:
+                agents.write(self.folder, trial, each, self.made_with)
         super().finished(index, result)
 
 
@@ -46,7 +48,7 @@ def populations(trials: Sequence[AgentTrial]) -> list[PopulationTask]:
     for group in groups.values():
         for begin in range(0, len(group), MOST_TOGETHER):
             part = tuple(group[begin : begin + MOST_TOGETHER])
-            known = tuple(identity(trial, ENGINE, population=len(part)) for trial in part)
+            known = tuple(identity(trial, ENGINE, population=True) for trial in part)
             found.append(PopulationTask(part, known, STORE, ENGINE, 60.0))
     return found
 

@@ -242,10 +242,6 @@ def test_describe_runs_nothing(
         (["--env", "CartPole-v1", "--replay-ratio", "-1"], "got '-1', expected a number of at least 0"),
         (["--env", "CartPole-v1", "--seeds", "0"], "--seeds: got '0', expected a whole number of at least 1"),
         (["--env", "CartPole-v1", "--device", "gpu"], "device: got 'gpu', expected cpu, cuda"),
-        (
-            ["--env", "CartPole-v1", "--set", "capacity=100000000000", "--workers", "3"],
-            "3 replays at the same time take 10,200,000,000,048 bytes of memory, and",
-        ),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_runs(
@@ -255,6 +251,15 @@ def test_what_is_wrong_is_told_before_anything_runs(
     told = refused(["rl", *words, "--out", str(out)], capsys)
     assert said.replace("-", "").replace("─", "") in told.replace("-", "")
     assert not out.exists()
+
+
+def test_replays_that_are_too_large_are_told_with_their_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rl", "--env", "CartPole-v1", "--set", "capacity=100000000000", "--workers", "3"]
+    said = refused([*words, "--out", str(tmp_path / "out")], capsys)
+    assert "3 replays at the same time take 10,200,000,000,048 bytes of memory, and" in said
+    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_a_trial_that_fails_gives_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

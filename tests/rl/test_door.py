@@ -26,7 +26,7 @@ from hare_tortoise.rl.minatar import MinAtar
 from hare_tortoise.rl.stage import padded, stage_of
 from hare_tortoise.rl.trial import AgentTrial
 
-SHORT = {"steps": 300, "warm_up": 100}
+SHORT: dict[str, Any] = {"steps": 300, "warm_up": 100}
 WALK, LIMITED, PICTURE = (f"tests.rl.own_games:{name}" for name in ("walk", "limited", "picture"))
 PAIR = "hare_tortoise( decay=0.90, reset_every=60)"
 TWO = ("minatar:asterix", "minatar:breakout")
@@ -268,23 +268,22 @@ def test_actions_are_numbered_as_in_the_environment(kept: tuple[Path, Agent]) ->
 def test_a_player_keeps_the_stack_of_each_life() -> None:
     space = Space((44, 44), torch.uint8, actions=4, lives=True)
     recipe = find_agent("drq").replace(hidden=8, precision="float32")
-    frames = torch.arange(1, 9, dtype=torch.uint8)[:, None, None].expand(8, 44, 44)
-    none = torch.zeros(44, 44, dtype=torch.uint8)
-    for ends, after in ((True, [none, none, none, 5]), (False, [2, 3, 4, 5])):
+    frames = torch.arange(9, dtype=torch.uint8)[:, None, None].expand(9, 44, 44)  # the first one is none
+    for ends, after in ((True, [0, 0, 0, 5]), (False, [2, 3, 4, 5])):
         agent = build_agent(recipe.replace(lives_end=ends), space, "nothing", 0)
         shown, player = seen_by(agent), agent.player()
-        for frame, lives in zip(frames[:4], (3, 3, 3, 3), strict=True):
-            player.act(frame.numpy(), lives=lives)
-        player.act(frames[4], lives=2)
-        player.act(frames[5], lives=3)  # one more is none lost
+        for number in (1, 2, 3, 4):
+            player.act(frames[number].numpy(), lives=3)
+        player.act(frames[5], lives=2)
+        player.act(frames[6], lives=3)  # one more is none lost
         player.reset()
-        player.act(frames[6], lives=1)
-        player.act(frames[7])
-        expected = [[none, none, none, 1], [none, none, 1, 2], [none, 1, 2, 3], [1, 2, 3, 4], after]
-        expected += [[*after[1:], 6], [none, none, none, 7], [none, none, 7, 8]]
+        player.act(frames[7], lives=1)
+        player.act(frames[8])
+        expected = [[0, 0, 0, 1], [0, 0, 1, 2], [0, 1, 2, 3], [1, 2, 3, 4], after]
+        expected += [[*after[1:], 6], [0, 0, 0, 7], [0, 0, 7, 8]]
+        assert len(shown) == len(expected)
         for stack, seen in zip(expected, shown, strict=True):
-            whole = [frames[each - 1] if isinstance(each, int) else each for each in stack]
-            assert torch.equal(seen[0] * 255, torch.stack(whole).float())
+            assert torch.equal(seen[0] * 255, frames[stack].float())
 
 
 def test_a_player_of_minatar_takes_what_its_state_is(of_two: tuple[Path, Agent]) -> None:

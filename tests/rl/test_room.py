@@ -79,10 +79,15 @@ def test_too_large_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     small, large = trial(capacity=1_000, steps=1_000), trial(capacity=50_000, steps=50_000)
     out = tmp_path / "not" / "yet"
     assert check_room([small], out=out, at_once=1) == room_of([small], 1)
-    said = r"the replay takes up to [\d,]+ bytes of disk for checkpoints, and 1,000,000 are free at .*not/yet: make room"
+    roomy = trial(capacity=5_000, steps=1_000)  # more memory than there is disk, but few steps to write
+    assert check_room([roomy], out=out, at_once=1).memory > 1_000_000
+    said = (
+        r"the replay takes up to [\d,]+ bytes of disk for checkpoints, and 1,000,000 are free at .*not/yet:"
+    )
     with pytest.raises(ValueError, match=said):
         check_room([large], out=out, at_once=1)
-    assert asked == [tmp_path, tmp_path]
+    assert check_room([large], out=out, at_once=1, saved=False) == room_of([large], 1)
+    assert asked == [tmp_path] * 4
     assert not (tmp_path / "not").exists()
 
 

@@ -14,6 +14,7 @@ import pytest
 from hare_tortoise.lab.job import Moment, StoppedError
 from hare_tortoise.lab.store import Run
 from hare_tortoise.lab.trial import Engine
+from hare_tortoise.methods import HareTortoise
 from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.task import AgentTask
 from hare_tortoise.rl.trial import from_json, identity, to_json
@@ -212,6 +213,30 @@ def test_a_loss_that_is_not_finite_is_a_failure_and_the_last_good_checkpoint_is_
     assert list(run_of(task).folder.glob("replay-*.frames"))
     assert task.run() == result
     assert task.trial.told(result) == f"failed: {result.failure}"
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_reset_of_the_hare_that_is_due_before_the_loss_is_read_is_a_failure_too(
+    tmp_path: Path, every: int
+) -> None:
+    """The tortoise is not finite then, and the method refuses it: at update 11, where the loss was, or soon after."""
+    planned = trial_of("pair", encoder=f"{HERE}:spoilt")
+    planned = replace(planned, method=f"hare-tortoise(decay=0.9, reset_every={every})")
+    result = task_of(planned, tmp_path).run()
+    reset_at = -(-(Spoilt.good + 1) // every) * every
+    what = "weights were not finite after" if reset_at == Spoilt.good + 1 else "loss was nan at"
+    assert result.failure is not None
+    assert result.failure.startswith(f"the {what} update {Spoilt.good + 1}, about step ")
+
+
+def test_other_errors_of_a_method_are_no_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(HareTortoise, "reset", broken)
+    with pytest.raises(RuntimeError, match="out of memory") as error:
+        task_of(trial_of("pair"), tmp_path).run()
+    assert type(error.value) is RuntimeError
 
 
 def test_a_game_that_fails_is_named_and_the_checkpoint_is_kept(

@@ -33,7 +33,7 @@ def frames_of(path: Path) -> list[Any]:
     """The frames of a GIF, each as often as it is shown."""
     found: list[Any] = []
     unit = shortest(path)
-    for number in range(imageio.improps(path, plugin="pillow", index=None).n_images):
+    for number in range(count_of(path)):
         told = imageio.immeta(path, plugin="pillow", index=number)
         shown = imageio.imread(path, plugin="pillow", index=number, mode="RGB")
         found += [shown] * round(told["duration"] / unit)
@@ -41,10 +41,13 @@ def frames_of(path: Path) -> list[Any]:
 
 
 def shortest(path: Path) -> float:
-    count = imageio.improps(path, plugin="pillow", index=None).n_images
-    return float(
-        min(imageio.immeta(path, plugin="pillow", index=number)["duration"] for number in range(count))
-    )
+    told = [imageio.immeta(path, plugin="pillow", index=number) for number in range(count_of(path))]
+    return float(min(each["duration"] for each in told))
+
+
+def count_of(path: Path) -> int:
+    """Pictures in a GIF; those that do not change are one."""
+    return imageio.improps(path, plugin="pillow", index=None).n_images or 0
 
 
 def seen_of(agent: Agent, game: str, episodes: int, seed: int = 0) -> tuple[list[Tensor], list[float]]:
@@ -172,7 +175,7 @@ def test_mp4_where_something_writes_it(tmp_path: Path) -> None:
 def test_what_draws_an_environment_may_be_missing(tmp_path: Path) -> None:
     agent = agent_of("CartPole-v1", "vector")
     if find_spec("pygame") is None:
-        with pytest.raises(ImportError, match="CartPole-v1 cannot be drawn: .*pip install"):
+        with pytest.raises(ImportError, match=r"CartPole-v1 cannot be drawn: .*pip install"):
             record(agent, "CartPole-v1", tmp_path / "film.gif")
         return
     record(agent, "CartPole-v1", tmp_path / "film.gif", most_frames=3)

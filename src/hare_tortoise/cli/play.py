@@ -37,7 +37,8 @@ class Play:
         for each in played:
             print(f"{each.game}: {' '.join(f'{value:g}' for value in each.returns)}")
             score = "" if each.score is None else f", human-normalised {each.score:.3f}"
-            print(f"mean {each.mean:.2f} of {len(each.returns)} whole games{score}")
+            count = len(each.returns)
+            print(f"mean {each.mean:.2f} of {count} whole game{'s' * (count > 1)}{score}")
             if each.video is not None:
                 print(each.video)
         return 0

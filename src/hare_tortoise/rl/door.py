@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -73,18 +73,9 @@ def train(
         >>> len(evaluate(agent, episodes=3))
         3
     """
-    games = tuple(full_name(name) for name in ([env] if isinstance(env, str) else env))
-    if not games:
-        raise ValueError("env: got no environment, expected one or more")
-    if recipe is None:
-        recipe = recipe_for(games[0])
-    elif isinstance(recipe, str):
-        recipe = find_agent(recipe)
     if steps is not None:
         changes["steps"] = steps
-    trial = AgentTrial(recipe.replace(**changes), games, canonical_method(method), seed, JUDGING)
-    for name in games:
-        check_fit(trial.recipe, name)
+    trial = _trial(recipe, (env,) if isinstance(env, str) else env, method, seed, changes)
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), torch.get_num_threads())
     check_device(engine.device)
     with _folder(out) as folder:
@@ -133,6 +124,22 @@ def evaluate(agent: Agent, episodes: int = 100, env: str | None = None, *, seed:
     game = agent.games[0] if env is None else full_name(env)
     make = partial(make_environments, padded=agent.padded)
     return evaluation.evaluate(agent, game, episodes=episodes, seed=seed, make=make)
+
+
+def _trial(
+    recipe: AgentRecipe | str | None, env: Sequence[str], method: str, seed: int, changes: Mapping[str, Any]
+) -> AgentTrial:
+    games = tuple(full_name(name) for name in env)
+    if not games:
+        raise ValueError("env: got no environment, expected one or more")
+    if recipe is None:
+        recipe = recipe_for(games[0])
+    elif isinstance(recipe, str):
+        recipe = find_agent(recipe)
+    chosen = recipe.replace(**changes)
+    for name in games:
+        check_fit(chosen, name)
+    return AgentTrial(chosen, games, canonical_method(method), seed, JUDGING)
 
 
 @contextmanager

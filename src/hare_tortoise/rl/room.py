@@ -103,7 +103,9 @@ def _room(recipe: AgentRecipe, space: Space) -> tuple[int, int]:
     return replay_bytes(*replay) + prioritised, file_bytes(*replay, slots=slots)
 
 
-def check_room(trials: Sequence[AgentTrial], *, out: Path, at_once: int, device: str = "cpu") -> Room:
+def check_room(
+    trials: Sequence[AgentTrial], *, out: Path, at_once: int, device: str = "cpu", saved: bool = True
+) -> Room:
     """Refuse trials whose replays do not fit.
 
     Args:
@@ -111,6 +113,7 @@ def check_room(trials: Sequence[AgentTrial], *, out: Path, at_once: int, device:
         out: where the runs will be; it need not exist.
         at_once: how many run at the same time.
         device: where their replays are.
+        saved: whether checkpoints hold the replays; False: they take no disk.
 
     Raises:
         ValueError: They are larger than the memory that is available, or their files than the disk.
@@ -126,7 +129,7 @@ def check_room(trials: Sequence[AgentTrial], *, out: Path, at_once: int, device:
         raise ValueError(
             f"{what} {room.memory:,} bytes of {where}, and {memory:,} are available: give {less}"
         )
-    if room.disk > free:
+    if saved and room.disk > free:
         raise ValueError(
             f"{what} up to {room.disk:,} bytes of disk for checkpoints, and {free:,} are free at {out}: make room, or "
             f"give another folder, {less}"
@@ -139,7 +142,7 @@ def available_memory(device: str = "cpu") -> int | None:
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
     found = [each for each in (_of_machine(), _of_group()) if each is not None]
-    return max(found, default=None)
+    return min(found, default=None)
 
 
 def free_disk(path: Path) -> int:

@@ -70,16 +70,22 @@ class Tally:
             bad = (~row.isfinite()).nonzero()
             if len(bad) and place not in self.failures:
                 number = updates[place] - self._unread + int(bad[0]) + 1
-                self.failures[place] = (
-                    f"the loss was {float(row[bad[0]])} at update {number}, about step {step}, of seed {seeds[place]}; "
-                    "try a lower lr, or clip the gradient"
-                )
+                self.fail(place, f"the loss was {float(row[bad[0]])} at update {number}", seeds[place], step)
             for loss in row.tolist():  # one by one, so that it makes no difference when they are read
                 self._sums[place] += loss
         self._count += self._unread
         self._unread = 0
+        self.refuse_if_all_failed()
+
+    def fail(self, place: int, what: str, seed: int, step: int) -> None:
+        """Note what an agent has failed by; the first counts."""
+        told = f"{what}, about step {step}, of seed {seed}; try a lower lr, or clip the gradient"
+        self.failures.setdefault(place, told)
+
+    def refuse_if_all_failed(self, cause: Exception | None = None) -> None:
+        """Raise a DivergedError if no agent is left."""
         if len(self.failures) == len(self._sums):
-            raise DivergedError("; ".join(self.failures.values()))
+            raise DivergedError("; ".join(self.failures.values())) from cause
 
     def end(self, place: int, reward: float, length: int) -> None:
         """Note an episode that ended."""

@@ -13,25 +13,22 @@ from typing import Any
 import torch
 
 from hare_tortoise.lab import archive, files
-from hare_tortoise.lab.obtain import at_once, run_jobs
-from hare_tortoise.lab.outcome import UNFINISHED, versions
-from hare_tortoise.lab.progress import display
-from hare_tortoise.lab.store import Store
+from hare_tortoise.lab.outcome import versions
 from hare_tortoise.lab.trial import Engine, Result, run_name
-from hare_tortoise.rl.building import build_training
+from hare_tortoise.rl.building import build_population, build_training
 from hare_tortoise.rl.charts_sequence import sequence_picture
 from hare_tortoise.rl.comparison import compare_agents
 from hare_tortoise.rl.entries import AgentComparison
 from hare_tortoise.rl.environments import library_of
 from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.figures import finished_of
+from hare_tortoise.rl.obtain import AgentBench, read
 from hare_tortoise.rl.picture import differences_picture, learning_picture, profile_picture
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.report import write_report
-from hare_tortoise.rl.room import check_device, check_room
+from hare_tortoise.rl.room import check_device
 from hare_tortoise.rl.table import markdown
-from hare_tortoise.rl.task import AgentTask
-from hare_tortoise.rl.trial import AgentTrial, Judging, identity
+from hare_tortoise.rl.trial import AgentTrial, Judging
 from hare_tortoise.rl.wording import file_name
 
 KIND = "agents"
@@ -74,6 +71,7 @@ def run_agents(
     checkpoint_every: float = 20.0,
     protocol: str = "",
     videos: Mapping[str, Path] | None = None,
+    together: bool | None = None,
 ) -> AgentOutcome:
     """Run what is missing of an experiment, compare, and write report, tables and pictures.
 
@@ -88,6 +86,8 @@ def run_agents(
         checkpoint_every: seconds between checkpoints.
         protocol: the recipe in words, for the report.
         videos: of agents at play, for the report: files by their title.
+        together: train the seeds of a method in one process, over stacked weights, on a GPU those of all games; None:
+            on a GPU, where all parts have a stacked form.
 
     Raises:
         ValueError: There is no such game or method, parts do not fit together, or the replays are larger than memory
@@ -97,26 +97,17 @@ def run_agents(
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
     check_device(engine.device)
     check(experiment)
+    stacked = check_together(experiment) if together or (together is None and engine.device != "cpu") else ""
+    if together and stacked:
+        raise ValueError(stacked)
+    as_one = not stacked and (together or (together is None and engine.device != "cpu"))
+    bench = AgentBench(out, engine, workers, quiet, checkpoint_every, bool(as_one))
     wanted = experiment.trials()
-    known = [identity(trial, engine) for trial in wanted]
-    names = [run_name(content) for content in known]
-    store = Store(out)
-    results: list[Result | str] = [_result(store, *pair) for pair in zip(wanted, names, strict=True)]
-    missing = [place for place, result in enumerate(results) if isinstance(result, str)]
-    if missing:
-        together = at_once(engine, len(missing), workers)
-        check_room([wanted[place] for place in missing], out=out, at_once=together, device=engine.device)
+    known = bench.identities(wanted)
     out.mkdir(parents=True, exist_ok=True)
     made = _Made(command, _versions(experiment), protocol)
-    files.write_json(out / "command.json", _index(experiment, wanted, names, made))
-    if missing:
-        tasks = [AgentTask(wanted[place], known[place], out, engine, checkpoint_every) for place in missing]
-        trials = [wanted[place] for place in missing]
-        done_before = len(wanted) - len(missing)
-        with display(trials, [trial.steps for trial in trials], done_before, quiet=quiet) as shown:
-            done = run_jobs(tasks, [task.identity for task in tasks], store, shown, workers)
-        for place, result in zip(missing, done, strict=True):
-            results[place] = result
+    files.write_json(out / "command.json", _index(experiment, wanted, list(map(run_name, known)), made))
+    results = bench.obtain(wanted, known)
     return _conclude(experiment, list(zip(wanted, results, strict=True)), out, made, videos)
 
 
@@ -139,7 +130,7 @@ def report_agents(path: Path, *, videos: Mapping[str, Path] | None = None) -> Ag
         AgentTrial(experiment.recipe, tuple(each["games"]), each["method"], each["seed"], judging)
         for each in index["trials"]
     ]
-    results = [_result(store, trial, t["run"]) for trial, t in zip(wanted, index["trials"], strict=True)]
+    results = [read(store, trial, t["run"]) for trial, t in zip(wanted, index["trials"], strict=True)]
     if all(isinstance(result, str) for result in results):
         raise ValueError(f"{path} holds no finished run; run the comparison first: {index['command']}")
     made = _Made(index["command"], index["versions"], index["protocol"])
@@ -168,6 +159,21 @@ def check(experiment: AgentExperiment) -> None:
     for games in experiment.games:
         for method in experiment.methods:
             build_training(AgentTrial(small, games, method, 0, experiment.judging)).close()
+
+
+def check_together(experiment: AgentExperiment) -> str:
+    """Say why the seeds of a method cannot be trained over stacked weights; nothing where they can."""
+    recipe = experiment.recipe
+    small = recipe.replace(capacity=min(recipe.capacity, _SMALL))
+    try:
+        for method in experiment.methods:
+            trials = [
+                AgentTrial(small, experiment.games[0], method, seed, experiment.judging) for seed in range(2)
+            ]
+            build_population(trials).close()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _conclude(
@@ -220,11 +226,6 @@ def _pictures(comparison: AgentComparison, results: Sequence[Result]) -> dict[st
         if len(games) > 1:
             found[f"sequence-{name}"] = sequence_picture(comparison, games)
     return found
-
-
-def _result(store: archive.Results, trial: AgentTrial, run: str) -> Result | str:
-    done = store.finished(run)
-    return UNFINISHED if done is None else trial.result(*done, run)
 
 
 def _versions(experiment: AgentExperiment) -> dict[str, str]:

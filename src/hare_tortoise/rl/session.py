@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ class Session:
     Args:
         run: whose folder it is.
         build: gives the training at its beginning.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: seconds between checkpoints; infinity: there are none.
         report: is told twice a second where it is; returns True to stop it.
         note: is told of a checkpoint that was damaged and removed.
     """
@@ -57,7 +58,7 @@ class Session:
 
         Raises:
             DivergedError: The loss of every agent was not finite; the last checkpoint is kept.
-            StoppedError: `report` asked for it; the checkpoint is written.
+            StoppedError: `report` asked for it; the checkpoint is written, where there are any.
         """
         try:
             while not self.training.done:
@@ -82,10 +83,10 @@ class Session:
         stop = now >= self.report_due and self._tell(now)
         if self.training.done:
             return
-        if stop or now >= self.checkpoint_due:
+        if now >= self.checkpoint_due or (stop and self.checkpoint_every < math.inf):
             self._save()
         if stop:
-            raise StoppedError("stopped on request; the checkpoint is written")
+            raise StoppedError("stopped on request")
 
     def _tell(self, now: float) -> bool:
         self.report_due = now + 0.5

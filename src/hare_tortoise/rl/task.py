@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -39,6 +40,15 @@ class AgentTask:
     out: Path
     engine: Engine
     checkpoint_every: float = 20.0
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return self.trial.label
+
+    def told(self, result: Result) -> str:
+        """What it came to, in a few words."""
+        return self.trial.told(result)
 
     def run(self, *, report: Report = go_on, note: Callable[[str], None] = say_nothing) -> Result:
         """Run the trial, or what is left of it, or only read its result.
@@ -82,37 +92,41 @@ class PopulationTask:
     others go on.
 
     Args:
-        trials: what to run, none of which has ended.
+        trials: what to run; none of them has ended.
         identities: what the result of each depends on.
         out: folder of the store.
         engine: device and threads.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: seconds between checkpoints; None: there are none, as where the replays of all are larger than
+            the disk, and a run that is interrupted is done again.
     """
 
     trials: tuple[AgentTrial, ...]
     identities: tuple[dict[str, Any], ...]
     out: Path
     engine: Engine
-    checkpoint_every: float = 20.0
-
-    @property
-    def steps(self) -> int:
-        """Of all agents together."""
-        return sum(trial.steps for trial in self.trials)
+    checkpoint_every: float | None = 20.0
 
     @property
     def label(self) -> str:
         """What a person calls them."""
-        first, seeds = self.trials[0], ", ".join(str(trial.seed) for trial in self.trials)
+        first, seeds = self.trials[0], sorted({trial.seed for trial in self.trials})
         games = ", ".join(dict.fromkeys(trial.game for trial in self.trials))
-        return f"{first.recipe.name} · {games} · {first.method} · seeds {seeds}"
+        return f"{first.recipe.name} · {games} · {first.method} · seeds {', '.join(map(str, seeds))}"
 
-    def told(self, results: Sequence[Result]) -> str:
+    def told(self, result: Result) -> str:
         """What they came to, in a few words."""
-        return "; ".join(trial.told(result) for trial, result in zip(self.trials, results, strict=True))
+        return f"{len(self.trials)} agents, the first: {self.trials[0].told(result)}"
 
-    def run(self, *, report: Report = go_on, note: Callable[[str], None] = say_nothing) -> tuple[Result, ...]:
-        """Run the trials, or what is left of them, or only read their results.
+    def results(self) -> list[Result | None]:
+        """Read the result of each trial from the store; None where it has not ended."""
+        pairs = zip(self.trials, self._runs(), strict=True)
+        return [
+            None if (done := run.finished()) is None else trial.result(*done, run.folder.name)
+            for trial, run in pairs
+        ]
+
+    def run(self, *, report: Report = go_on, note: Callable[[str], None] = say_nothing) -> Result:
+        """Run the trials, or what is left of them, and give the result of the first; `results` gives those of all.
 
         Args:
             report: is told twice a second where they are; returns True to stop them.
@@ -124,7 +138,7 @@ class PopulationTask:
             RuntimeError: A game failed, or does not repeat the episode that was open; the last checkpoint is kept.
             OSError: A file could not be written. What was written before is whole.
         """
-        runs = [Store(self.out).run(known) for known in self.identities]
+        runs = self._runs()
         content = {"runs": [run.folder.name for run in runs]}
         group = Run(self.out / "populations" / run_name(content), content)
         with ExitStack() as locks:
@@ -137,17 +151,20 @@ class PopulationTask:
                 self._train(group, runs, report, note)
             group.forget()
             remove_frames(group.folder)
-        found = [(trial, run, run.finished()) for trial, run in zip(self.trials, runs, strict=True)]
-        return tuple(trial.result(*done, run.folder.name) for trial, run, done in found if done is not None)
+        first = self.results()[0]
+        assert first is not None
+        return first
+
+    def _runs(self) -> list[Run]:
+        return [Store(self.out).run(known) for known in self.identities]
 
     def _train(self, group: Run, runs: Sequence[Run], report: Report, note: Callable[[str], None]) -> None:
-        if any(
-            identity(trial, self.engine, population=len(self.trials)) != known
-            for trial, known in zip(self.trials, self.identities, strict=True)
-        ):
+        now = tuple(identity(trial, self.engine, population=True) for trial in self.trials)
+        if now != self.identities:
             raise RuntimeError("code or versions changed while the command ran; run it again")
         build = partial(build_population, self.trials, self.engine.device)
-        session = Session(group, build, checkpoint_every=self.checkpoint_every, report=report, note=note)
+        every = math.inf if self.checkpoint_every is None else self.checkpoint_every
+        session = Session(group, build, checkpoint_every=every, report=report, note=note)
         training = session.training
         with suppress(DivergedError):  # each agent's failure tells of it
             session.train()

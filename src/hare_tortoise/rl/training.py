@@ -11,7 +11,8 @@ that acts at new data acts, and replay, warm-up, epsilon and the schedules begin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -221,7 +222,8 @@ class Training:
         jumps = self.recipe.jumps
         following = self.replay.gather_sequence(batch.indices, jumps) if self.recipe.prediction else None
         draws = Draws(self.draws["augment"], self.draws["noise"])
-        found = self.engine.update(batch, draws, weights=weights, following=following)
+        with self._naming_divergence():
+            found = self.engine.update(batch, draws, weights=weights, following=following)
         if self.priorities is not None:
             try:
                 self.priorities.update(batch.indices, found.priorities)
@@ -231,6 +233,20 @@ class Training:
                 raise
         self._count(found.mean)
         return 1
+
+    @contextmanager
+    def _naming_divergence(self) -> Iterator[None]:
+        """Name the update where a method finds weights that are not finite before the losses are read."""
+        try:
+            yield
+        except RuntimeError as error:
+            self.check()
+            for place, agent in enumerate(self.agents):
+                if not all(bool(weight.isfinite().all()) for weight in agent.online.parameters()):
+                    text = f"the weights were not finite after update {agent.keeping.updates + 1}"
+                    self.tally.fail(place, text, self.seeds[place], self.steps)
+            self.tally.refuse_if_all_failed(error)
+            raise
 
     def _count(self, losses: Tensor) -> None:
         for place, agent in enumerate(self.agents):

@@ -99,14 +99,14 @@ class AgentTrial:
         return Result(f"{self.recipe.name} on {self.game}", self.method, 1.0, self.seed, rows, failure, run)
 
 
-def identity(trial: AgentTrial, engine: Engine, *, population: int | None = None) -> dict[str, Any]:
+def identity(trial: AgentTrial, engine: Engine, *, population: bool = False) -> dict[str, Any]:
     """Say everything that the result of a trial depends on, as a JSON value.
 
     Args:
         trial: what is run.
         engine: device and threads.
-        population: how many agents are trained over stacked weights; their sums are rounded as their number has it.
-            None: the agent is trained by itself.
+        population: the agent is trained with others over stacked weights. What it depends on is the same, but for how
+            sums are rounded, which is not the same for any number of agents; on a GPU its draws are those of all.
     """
     libraries = {library_of(game) for game in trial.games}
     return {
@@ -124,7 +124,7 @@ def identity(trial: AgentTrial, engine: Engine, *, population: int | None = None
         },
         "engine": {
             **dataclasses.asdict(engine),
-            "name": "agent" if population is None else f"population of {population}",
+            "name": "population" if population else "agent",
             "dtype": precision_of(trial.recipe.precision, engine.device),
         },
     }

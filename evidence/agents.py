@@ -82,10 +82,10 @@ def assault() -> list[AgentExperiment]:
 AGENT_LINES: Mapping[str, AgentLine] = {
     line.name: line
     for line in (
-        AgentLine("minatar-sequence", 5.0, sequence),
-        AgentLine("minatar", 16.0, minatar),
-        AgentLine("minatar-sweep", 5.0, sweep),
-        AgentLine("assault", 12.0, assault),
+        AgentLine("minatar-sequence", 3.0, sequence),
+        AgentLine("minatar", 8.0, minatar),
+        AgentLine("minatar-sweep", 4.0, sweep),
+        AgentLine("assault", 17.0, assault),
     )
 }
 

@@ -68,9 +68,3 @@ def main(names: Sequence[str], *, workers: int, limit: int | None = None) -> int
             Processes(min(workers, len(tasks))).run(tasks, Keeping(name, tasks, console))
             console.print(f"{name}: {(time.perf_counter() - started) / 3600:.2f} hours")
     return 0
-
-
-if __name__ == "__main__":
-    import sys
-
-    main(sys.argv[2:], workers=int(sys.argv[1]))

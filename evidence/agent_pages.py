@@ -65,6 +65,6 @@ def _heading(experiment: AgentExperiment, line: AgentLine, records: Sequence[Age
     return (
         f"`{recipe.name}`, {recipe.steps:,} steps a game, {recipe.replay_ratio:g} updates a step; seeds 0 to "
         f"{experiment.seeds - 1}; {len(records)} trials, {hours:.2f} hours of training, the seeds of a method side "
-        f"by side in a process of one thread ({'; '.join(made_with)}; {'; '.join(processors)}; other work ran on the machine, "
-        f"times are no measure of a method), `python -m evidence run {line.name}`.{some}"
+        f"by side in a process of one thread ({'; '.join(made_with)}; {'; '.join(processors)}; other work ran on "
+        f"the machine, times are no measure of a method), `python -m evidence run {line.name}`.{some}"
     )

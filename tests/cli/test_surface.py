@@ -65,6 +65,7 @@ SURFACE = {
         "--threads",
         "--device",
         "--checkpoint-every",
+        "--together",
         "--videos",
         "--describe",
         "--quiet",

@@ -52,7 +52,7 @@ TOLD = {
     ("vector", "game"): "As gymnasium makes it",
     ("drq", "episodes"): "Cut after 27,000 steps (108,000 frames)",
     ("minatar", "episodes"): "Cut after 5,000 steps;",
-    ("vector", "episodes"): "as long as the environment lets it be",
+    ("vector", "episodes"): "Cut by the environment, after 27,000 steps at the latest",
     (
         "drq",
         "lives",
@@ -115,7 +115,7 @@ def test_the_game_decides_where_it_is_named() -> None:
     assert "Atari-100k by ale-py" in topic(describe(AGENTS["minatar"], "atari:pong"), "game")
     assert describe(AGENTS["drq"], "atari:pong").startswith("drq on atari:Pong\n")
     own = describe(AGENTS["vector"], "tests.rl.own_games:walk")
-    assert "as long as the environment lets it be" in topic(own, "episodes")
+    assert "Cut by the environment, after 27,000 steps at the latest" in topic(own, "episodes")
     with pytest.raises(ValueError, match="did you mean 'breakout'"):
         describe(AGENTS["minatar"], "minatar:brekout")
 

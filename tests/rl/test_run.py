@@ -14,7 +14,7 @@ from hare_tortoise.lab import files
 from hare_tortoise.lab.archive import archive
 from hare_tortoise.lab.run import report_runs
 from hare_tortoise.lab.trial import Engine, Result
-from hare_tortoise.rl import run
+from hare_tortoise.rl import obtain, run
 from hare_tortoise.rl.comparison import RETURN, AgentComparison
 from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.recipes import find_agent
@@ -100,7 +100,7 @@ def test_the_same_command_trains_nothing_and_a_larger_one_what_is_missing(
     before = stamps(out)
     assert len(before) == 4
     with monkeypatch.context() as patch:
-        patch.delattr(run, "run_jobs")
+        patch.delattr(obtain, "run_jobs")
         again = here(tiny(), out)
     assert again.comparison == trained[1].comparison
     assert stamps(out) == before

@@ -67,6 +67,8 @@ What is finished is kept in the output folder: the same command again runs only 
     """Threads of each, by default 1."""
     device: Annotated[str | None, *options.text("DEVICE")] = None
     """cpu or cuda; by default a GPU where there is one."""
+    together: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Train the seeds of a method in one process, quicker for small networks; a GPU does so anyway."""
     checkpoint_every: Annotated[float | None, *options.number("SECONDS", least=0)] = None
     """Seconds between checkpoints, by default 20."""
     videos: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
@@ -101,6 +103,7 @@ What is finished is kept in the output folder: the same command again runs only 
                 command=shlex.join(["hare-tortoise", *written]),
                 checkpoint_every=20.0 if self.checkpoint_every is None else self.checkpoint_every,
                 protocol=describe(experiment.recipe, experiment.games[0][0]),
+                together=True if self.together else None,
             )
             if self.videos and outcome.report is not None:
                 outcome = report_agents(out, videos=film(out))

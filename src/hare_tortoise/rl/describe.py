@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hare_tortoise.lab.spec import parse
 from hare_tortoise.rl import atari, minatar
 from hare_tortoise.rl.environments import full_name, library_of
-from hare_tortoise.rl.gymnasium_games import step_limit
+from hare_tortoise.rl.gymnasium_games import MAX_STEPS, step_limit
 from hare_tortoise.rl.recipe import AgentRecipe
 
 _PLATFORM_OF = {"minatar": "MinAtar", "mlp": "gymnasium"}  # of others it is ale-py
@@ -96,7 +96,7 @@ def _episodes(platform: str, name: str | None) -> str:
     if platform == "gymnasium":
         limit = None if name is None else step_limit(name)
         cut = (
-            "An episode is as long as the environment lets it be"
+            f"Cut by the environment, after {MAX_STEPS:,} steps at the latest"
             if limit is None
             else f"Cut after {limit:,} steps"
         )

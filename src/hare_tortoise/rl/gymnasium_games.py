@@ -18,6 +18,8 @@ from hare_tortoise.rl.lockstep import Looped, naming
 
 # An id of gymnasium may have a colon too (`module:Name-v0`), but its end is no name of Python.
 _OWN = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+MAX_STEPS = 27_000
+"""Of an episode that would have no end: as many as one of Atari has."""
 _KEPT = {np.dtype(np.uint8): torch.uint8, np.dtype(np.bool_): torch.bool}
 
 
@@ -145,13 +147,15 @@ class Look:
 
 
 class _Game:
-    """One environment of gymnasium."""
+    """One environment of gymnasium, whose episodes are cut after `MAX_STEPS` where it never cuts them itself."""
 
     def __init__(self, game: Any, look: Look) -> None:
         self.game = game
         self.look = look
+        self.steps = 0
 
     def start(self, seed: int) -> Tensor:
+        self.steps = 0
         observation, _ = self.game.reset(seed=seed)
         return self.look.tensor(observation)
 
@@ -159,7 +163,9 @@ class _Game:
         observation, reward, ended, truncated, _ = self.game.step(action + self.look.first_action)
         if not isfinite(reward):
             raise ValueError(f"its reward is {reward}")
-        return self.look.tensor(observation), float(reward), bool(ended), bool(truncated and not ended)
+        self.steps += 1
+        cut = truncated or self.steps >= MAX_STEPS
+        return self.look.tensor(observation), float(reward), bool(ended), bool(cut and not ended)
 
     def close(self) -> None:
         self.game.close()

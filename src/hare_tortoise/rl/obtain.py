@@ -43,28 +43,46 @@ class AgentBench:
         """Say what the result of each trial depends on."""
         return [identity(trial, self.engine, population=self.together) for trial in wanted]
 
-    def obtain(self, wanted: Sequence[AgentTrial], known: Sequence[dict[str, Any]]) -> list[Result | str]:
-        """Give the result of each trial, or why there is none; what is missing is run.
+    def missing(self, wanted: Sequence[AgentTrial], known: Sequence[dict[str, Any]]) -> list[list[int]]:
+        """Find what has to be run: the places of trials, those of one process together.
 
         Args:
             wanted: the trials.
             known: their identities.
 
         Raises:
-            ValueError: The replays are larger than memory or disk; nothing has run then.
+            ValueError: Their replays are larger than memory or disk.
+        """
+        store = Store(self.out)
+        pairs = enumerate(zip(wanted, known, strict=True))
+        groups = self._groups(wanted, [n for n, (_, each) in pairs if store.finished(run_name(each)) is None])
+        if groups:
+            self._check_room(wanted, groups)
+        return groups
+
+    def obtain(
+        self,
+        wanted: Sequence[AgentTrial],
+        known: Sequence[dict[str, Any]],
+        groups: Sequence[Sequence[int]],
+    ) -> list[Result | str]:
+        """Give the result of each trial, or why there is none.
+
+        Args:
+            wanted: the trials.
+            known: their identities.
+            groups: what is run of them, as `missing` found it.
         """
         store = Store(self.out)
         results = [read(store, trial, run_name(each)) for trial, each in zip(wanted, known, strict=True)]
-        missing = [place for place, result in enumerate(results) if isinstance(result, str)]
+        missing = [place for group in groups for place in group]
         if not missing:
             return results
-        groups = self._groups(wanted, missing)
         notes, jobs = [], []
         for group in groups:
             job, note = self._job([wanted[place] for place in group], [known[place] for place in group])
             jobs.append(job)
             notes += [note] * bool(note)
-        self._check_room(wanted, groups)
         steps = [wanted[group[0]].steps for group in groups]
         with display(
             jobs, steps, 0 if self.together else len(wanted) - len(missing), quiet=self.quiet
@@ -74,8 +92,9 @@ class AgentBench:
             done = run_jobs(jobs, [known[place] for place in missing], store, shown, self.workers)
         for group, came in zip(groups, done, strict=True):
             for place in group:
-                found = read(store, wanted[place], run_name(known[place]))
-                results[place] = came if isinstance(came, str) and isinstance(found, str) else found
+                # of a population what came is the result of the first alone
+                found = read(store, wanted[place], run_name(known[place])) if self.together else came
+                results[place] = came if isinstance(found, str) and isinstance(came, str) else found
         return results
 
     def _groups(self, wanted: Sequence[AgentTrial], missing: Sequence[int]) -> list[list[int]]:

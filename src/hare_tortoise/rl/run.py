@@ -104,10 +104,11 @@ def run_agents(
     bench = AgentBench(out, engine, workers, quiet, checkpoint_every, bool(as_one))
     wanted = experiment.trials()
     known = bench.identities(wanted)
+    groups = bench.missing(wanted, known)
     out.mkdir(parents=True, exist_ok=True)
     made = _Made(command, _versions(experiment), protocol)
     files.write_json(out / "command.json", _index(experiment, wanted, list(map(run_name, known)), made))
-    results = bench.obtain(wanted, known)
+    results = bench.obtain(wanted, known, groups)
     return _conclude(experiment, list(zip(wanted, results, strict=True)), out, made, videos)
 
 

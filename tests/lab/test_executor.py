@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 
 from hare_tortoise.lab.executor import Inline, Processes
-from hare_tortoise.lab.progress import Lines, Tally, Terminal, clock
 from hare_tortoise.lab.job import Moment
+from hare_tortoise.lab.progress import Lines, Tally, Terminal, clock
 from hare_tortoise.lab.trial import Result, Trial, trials
 from tests.lab.small import METHODS, Heard, small, task_of, timeless
 from tests.streams.pictures import write_pictures

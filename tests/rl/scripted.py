@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,12 @@ class Noting:
         self.stacks: list[list[list[float]]] = []
         self.epsilons: list[float] = []
         self.batches: list[Batch] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        assert not state
 
     def act(self, stacks: Tensor, epsilon: float, play: Any, noise: Any) -> Tensor:
         self.log.append(("act",))

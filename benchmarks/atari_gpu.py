@@ -89,7 +89,7 @@ def wait(device: str) -> None:
 
 def rate(step: Callable[[], int], seconds: float, device: str) -> float:
     """How often per second something is done, by what each call says it has done."""
-    for _ in range(24):
+    for _ in range(24 if seconds > 1 else 3):
         step()
     wait(device)
     begun, count = time.perf_counter(), 0

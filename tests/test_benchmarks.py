@@ -216,13 +216,12 @@ def test_page_names_targets_machine_and_figures() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["updates", "games"])
-def test_the_benchmark_of_a_gpu_runs_from_a_checkout_and_projects(part: str, tmp_path: Path) -> None:
+def test_the_benchmark_of_a_gpu_runs_from_a_checkout(tmp_path: Path) -> None:
     script, out = Path(run.ROOT, "benchmarks", "atari_gpu.py"), tmp_path / "found.json"
     small = ["--device", "cpu", "--seconds", "0.1", "--agents", "1,2", "--capacity", "100", "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(script), part, *small],
+        [sys.executable, str(script), "updates", *small],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -231,8 +230,5 @@ def test_the_benchmark_of_a_gpu_runs_from_a_checkout_and_projects(part: str, tmp
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
-    if part == "updates":
-        assert set(found) == {"1", "2", "processes"}
-        assert found["2"]["times the bound"] > 1
-    else:
-        assert found["projected: minutes for 2 of 26 games x 1 seed"] > found["of that evaluation"] > 0
+    assert set(found) == {"1", "2", "processes"}
+    assert found["2"]["times the bound"] > 1

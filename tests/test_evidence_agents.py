@@ -13,7 +13,7 @@ from evidence import agent_pages, agents, run_agents
 from evidence.agents import AGENT_LINES, AgentLine
 from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.recipes import find_agent
-from hare_tortoise.rl.trial import Judging, from_json
+from hare_tortoise.rl.trial import Judging, from_json, to_json
 from tests.rl.agent_results import rows_of
 
 LARGEST = 64 * 1024
@@ -61,7 +61,7 @@ def test_what_is_kept_is_read_again(line: AgentLine) -> None:
         agents.DATA / "small", trial, result, {"torch": "2.13", "python": "3.11", "processor": "an abacus"}
     )
     (record,) = agents.read_all().values()
-    assert record.trial == from_json(json.loads(json.dumps(agents.to_json(trial))))
+    assert record.trial == from_json(json.loads(json.dumps(to_json(trial))))
     for name, returns in result.rows[-1]["evaluations"].items():
         assert record.result.rows[-1]["evaluations"][name] == pytest.approx(returns, rel=1e-5)
     assert record.made_with["processor"] == "an abacus"

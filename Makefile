@@ -9,12 +9,13 @@ PARALLEL := OMP_NUM_THREADS=1 $(PYTEST) -n auto --maxprocesses 8
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-data test-browser test-compiler lint doctest docs check bench results results-run clean
+.PHONY: help setup demo test test-slow test-data test-browser test-compiler test-learning lint doctest docs check bench results results-run clean
 
 help:
 	@echo "make demo          compare the ways of continuing, on data that ships with scikit-learn (4 to 10 minutes)"
 	@echo "make test          the tests"
-	@echo "make test-slow     the long ones; also test-data (HARE_TORTOISE_DATA), test-browser (Chromium), test-compiler (C++)"
+	@echo "make test-slow     the long ones; also test-data (HARE_TORTOISE_DATA), test-browser (Chromium), test-compiler (C++),"
+	@echo "                   test-learning (agents that learn: half an hour)"
 	@echo "make check         ruff, mypy, the examples in docstrings, the documentation"
 	@echo "make docs          the documentation, into site/"
 	@echo "make bench         the benchmarks, into docs/benchmarks.md"
@@ -50,6 +51,9 @@ test-browser: $(SETUP)
 
 test-compiler: $(SETUP)
 	$(PYTEST) -m compiler
+
+test-learning: $(SETUP)
+	$(PARALLEL) --dist worksteal -m learning
 
 lint: $(SETUP)
 	$(BIN)/ruff check

@@ -25,6 +25,7 @@ SCRIPTS = (
     "method_cost",
     "effective_rank",
     "channels_last",
+    "agents",
 )
 PAGE = ROOT / "docs" / "benchmarks.md"
 
@@ -61,7 +62,9 @@ def page(outcomes: list[Outcome]) -> str:
                 measured = f"{figure(row.value)}{'×' if row.unit == 'x' else ' ' + row.unit}"
                 cells = (f"{outcome.title}: {row.what}", measured, row.target, row.verdict)
                 lines.append("| " + " | ".join(cells) + " |")
-    packages = {f"package {name}": version(name) for name in ("hare-tortoise", "ema-pytorch")}
+    packages = {
+        f"package {name}": version(name) for name in ("hare-tortoise", "ema-pytorch", "stable-baselines3")
+    }
     lines += ["", "| machine | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in {**machine(), **packages}.items()]
     return "\n".join(lines) + "\n\n" + "\n".join(table(outcome) for outcome in outcomes)

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from evidence import pages, run
+from evidence import pages, run, run_agents
+from evidence.agents import AGENT_LINES
 from evidence.lines import LINES
 from hare_tortoise.lab.executor import cores
 
@@ -16,12 +17,18 @@ def main(written: Sequence[str]) -> int:
     given = parser().parse_args(written)
     if given.command is None:
         return pages.main()
-    return run.main(given.line or list(LINES), workers=given.workers, limit=given.limit)
+    names = given.line or [*LINES, *AGENT_LINES]
+    of_agents = [name for name in names if name in AGENT_LINES]
+    run.main([name for name in names if name in LINES], workers=given.workers, limit=given.limit)
+    return run_agents.main(of_agents, workers=given.workers, limit=given.limit)
 
 
 def parser() -> argparse.ArgumentParser:
     """Give what reads the command line; its help names all lines with what they take."""
-    lines = "\n".join(f"  {line.name:<20}{line.hours:>4g}" for line in LINES.values())
+    known = {line.name: line.hours for line in LINES.values()} | {
+        line.name: line.hours for line in AGENT_LINES.values()
+    }
+    lines = "\n".join(f"  {name:<20}{hours:>4g}" for name, hours in known.items())
     look: dict[str, Any] = {
         "epilog": f"lines, and the core-hours of the whole of each:\n{lines}",
         "formatter_class": argparse.RawDescriptionHelpFormatter,
@@ -42,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _line(name: str) -> str:
-    if name not in LINES:
-        raise argparse.ArgumentTypeError(f"{name!r} is no line; there are: {', '.join(LINES)}")
+    if name not in LINES and name not in AGENT_LINES:
+        raise argparse.ArgumentTypeError(
+            f"{name!r} is no line; there are: {', '.join([*LINES, *AGENT_LINES])}"
+        )
     return name

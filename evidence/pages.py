@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evidence import records
+from evidence import agent_pages, records
 from evidence.controls import against_controls
 from evidence.lines import LINES, Line
 from hare_tortoise.lab import files
@@ -34,6 +34,8 @@ def main() -> int:
         print(f"{line.name}: {done} trials")
     files.write_atomic(MADE / "against-controls.md", against_controls(everything).encode())
     files.write_atomic(MADE / "progress.md", ("\n".join(progress) + "\n").encode())
+    for name, text in agent_pages.contents().items():
+        files.write_atomic(MADE / name, text.encode())
     return 0
 
 

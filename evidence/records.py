@@ -81,7 +81,7 @@ def write(folder: Path, trial: Trial, result: Result, made_with: Mapping[str, st
         "failure": result.failure,
         "made_with": dict(made_with),
     }
-    rows = [_short(row) for row in result.rows if row["last"]]
+    rows = [short(row) for row in result.rows if row["last"]]
     head["tests"] = tests = _several(rows)
     rows = [_packed(row, tests) for row in rows]
     lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
@@ -134,11 +134,12 @@ def _unpacked(row: Row, tests: Sequence[str]) -> Row:
     return row | {name: {test: v for test, v in pairs if v is not None} for name, pairs in named.items()}
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
+    """Give a value with its numbers to 6 digits."""
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, Mapping):
-        return {name: _short(each) for name, each in value.items()}
+        return {name: short(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_short(each) for each in value]
+        return [short(each) for each in value]
     return value

@@ -32,11 +32,12 @@ class Keeping(Lines):
         self, folder: Path, wanted: Sequence[Trial], samples: Sequence[int], console: Console
     ) -> None:
         super().__init__(wanted, samples, 0, console)
-        self.folder, self.made_with = folder, versions() | {"processor": _processor()}
+        self.folder, self.wanted = folder, wanted
+        self.made_with = versions() | {"processor": processor()}
 
     def finished(self, index: int, result: Result) -> None:
         """Keep the metrics, then print."""
-        records.write(self.folder, self.trials[index], result, self.made_with)
+        records.write(self.folder, self.wanted[index], result, self.made_with)
         super().finished(index, result)
 
 
@@ -110,7 +111,8 @@ def main(names: Sequence[str], *, workers: int, limit: int | None = None) -> int
     return 0
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name the processor, as results are told with the machine that they were made on."""
     info = Path("/proc/cpuinfo")
     names = (
         [line for line in info.read_text().splitlines() if line.startswith("model name")]

@@ -58,6 +58,14 @@ EXPECTED = {
         "relative error against float64, gram": "at most 3.2e-05",
         "relative error against float64, svd": "at most 3.2e-05",
     },
+    "agents": {
+        "drq, scalar: rate of the whole agent / of its gradient steps alone": "at least 0.88",
+        "drq, C51: rate of the whole agent / of its gradient steps alone": "at least 0.88",
+        "MinAtar, scalar, a gradient step each 4: rate / of acting and gradient steps alone": "at least 0.7",
+        "MinAtar, C51, a gradient step each 4: rate / of acting and gradient steps alone": "at least 0.7",
+        "steps per second, drq scalar / Stable-Baselines3, 1 thread": "at least 1.3",
+        "steps per second, drq scalar / Stable-Baselines3, 2 threads": "at least 1.3",
+    },
     "channels_last": {
         "narrow-resnet, channels last / first": "at most 0.9",
         "resnet18, channels last / first": "at most 0.9",
@@ -84,7 +92,7 @@ EXPECTED = {
 }
 
 
-LONG = ("channels_last", "compare", "image_folder", "memory", "method_cost", "throughput")
+LONG = ("agents", "channels_last", "compare", "image_folder", "memory", "method_cost", "throughput")
 
 
 @pytest.mark.parametrize(
@@ -205,3 +213,22 @@ def test_page_names_targets_machine_and_figures() -> None:
     assert "| torch |" in page
     assert "| package ema-pytorch |" in page
     assert "Two threads." in page
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_gpu_runs_from_a_checkout(tmp_path: Path) -> None:
+    script, out = Path(run.ROOT, "benchmarks", "atari_gpu.py"), tmp_path / "found.json"
+    small = ["--device", "cpu", "--seconds", "0.1", "--agents", "1,2", "--capacity", "100", "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script), "updates", *small],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert set(found) == {"1", "2", "processes"}
+    assert found["2"]["times the bound"] > 1

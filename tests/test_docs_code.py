@@ -62,7 +62,7 @@ def check_command(words: list[str]) -> None:
     else:
         assert words[:2] == ["pip", "install"]
         assert all(
-            re.fullmatch(r"hare-tortoise(\[(lab|lab,sweep|optimizers|curvature)\])?", word)
+            re.fullmatch(r"hare-tortoise(\[(lab|lab,sweep|lab,rl|optimizers|curvature)\])?", word)
             for word in words[2:]
         )
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from evidence import command, controls, cost, pages, records, run, shares
+from evidence import command, controls, cost, pages, records, run, run_agents, shares
+from evidence.agents import AGENT_LINES
 from evidence.curves import Axes, Curve, curves
 from evidence.forest import forest
 from evidence.lines import LINES, Line
@@ -162,7 +163,10 @@ def test_the_help_names_the_lines_with_their_core_hours(
     assert done.value.code == 0
     assert shown.startswith(f"usage: python -m evidence {'' if len(words) == 1 else 'run '}[-h]")
     told = dict(line.split() for line in shown.partition("of each:\n")[2].splitlines())
-    assert told == {line.name: f"{line.hours:g}" for line in LINES.values()}
+    hours = {line.name: line.hours for line in LINES.values()} | {
+        line.name: line.hours for line in AGENT_LINES.values()
+    }
+    assert told == {name: f"{figure:g}" for name, figure in hours.items()}
 
 
 def test_lines_are_run_by_name_and_all_without_one(
@@ -172,11 +176,17 @@ def test_lines_are_run_by_name_and_all_without_one(
     monkeypatch.setattr(
         run, "run", lambda line, kept, *, workers, console, limit: asked.append((line.name, workers, limit))
     )
-    assert command.main(["run", "digits", "mnist", "--workers", "3", "--limit", "5"]) == 0
-    assert asked == [("digits", 3, 5), ("mnist", 3, 5)]
+
+    def run_them(names: list[str], *, workers: int, limit: int | None) -> int:
+        asked.extend((name, workers, limit) for name in names)
+        return 0
+
+    monkeypatch.setattr(run_agents, "main", run_them)
+    assert command.main(["run", "digits", "minatar", "mnist", "--workers", "3", "--limit", "5"]) == 0
+    assert asked == [("digits", 3, 5), ("mnist", 3, 5), ("minatar", 3, 5)]
     asked.clear()
     assert command.main(["run", "--workers", "1"]) == 0
-    assert asked == [(name, 1, None) for name in LINES]
+    assert asked == [(name, 1, None) for name in (*LINES, *AGENT_LINES)]
     for words, says in (
         (["run", "digit"], "'digit' is no line; there are: digits, "),
         (["digits"], "choose from"),

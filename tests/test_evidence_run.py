@@ -12,6 +12,7 @@ from rich.console import Console
 from evidence import records, run
 from evidence.lines import Line
 from hare_tortoise.lab.executor import Inline, Listener
+from hare_tortoise.lab.job import Job
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.trial import Result, trials
 from hare_tortoise.lab.worker import Task
@@ -33,8 +34,8 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     methods: list[str] = []
 
     class Noted(Inline):
-        def run(self, tasks: Sequence[Task], listener: Listener) -> list[Result | None]:
-            methods.extend(task.trial.method for task in tasks)
+        def run(self, tasks: Sequence[Job], listener: Listener) -> list[Result | None]:
+            methods.extend(task.trial.method for task in tasks if isinstance(task, Task))
             return super().run(tasks, listener)
 
     (tmp_path / "data").mkdir()

@@ -48,6 +48,29 @@ SURFACE = {
         "--workers",
         "--quiet",
     },
+    "rl": {
+        "--env",
+        "--sequence",
+        "--recipe",
+        "--methods",
+        "--seeds",
+        "--steps",
+        "--replay-ratio",
+        "--encoder",
+        "--set",
+        "--episodes",
+        "--curve-every",
+        "--out",
+        "--workers",
+        "--threads",
+        "--device",
+        "--checkpoint-every",
+        "--together",
+        "--videos",
+        "--describe",
+        "--quiet",
+    },
+    "play": {"--episodes", "--video"},
     "report": {"--margin", "--archive"},
     "methods": set(),
     "measures": set(),
@@ -55,9 +78,11 @@ SURFACE = {
     "recipes": set(),
 }
 USAGE = {
-    "": "hare-tortoise [-h] [--version] {compare,sweep,report,methods,measures,streams,recipes}",
+    "": "hare-tortoise [-h] [--version] {compare,sweep,rl,play,report,methods,measures,streams,recipes}",
     "compare": "hare-tortoise compare [-h] [COMPARE OPTIONS] [RECIPE ...]",
     "sweep": "hare-tortoise sweep [-h] [SWEEP OPTIONS] [RECIPE]",
+    "rl": "hare-tortoise rl [-h] [RL OPTIONS]",
+    "play": "hare-tortoise play [-h] RUN [--episodes N] [--video FILE]",
     "report": "hare-tortoise report [-h] DIR|FILE [--margin SHARE] [--archive FILE]",
 }
 
@@ -76,7 +101,7 @@ def test_options_of_each_command(command: str, capsys: pytest.CaptureFixture[str
         assert f"usage: {USAGE[command]}" in shown
 
 
-@pytest.mark.parametrize("command", ["", "compare", "sweep", "report"])
+@pytest.mark.parametrize("command", ["", "compare", "sweep", "rl", "play", "report"])
 def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--help"]) == 0
     _, heading, examples = capsys.readouterr().out.partition("\nExamples:\n")
@@ -90,7 +115,9 @@ def test_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == f"hare-tortoise {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["compare", "--help"], ["rl", "--help"], ["play", "--help"], ["--version"]]
+)
 def test_help_and_version_do_not_load_torch(arguments: list[str]) -> None:
     code = (
         "import sys; from hare_tortoise.cli import main\n"

@@ -27,9 +27,9 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int 
         (["compaer"], "unknown command 'compaer'; did you mean 'compare'?"),
         (
             ["zzz"],
-            "unknown command 'zzz'; there are: compare, sweep, report, methods, measures, streams, recipes",
+            "unknown command 'zzz'; there are: compare, sweep, rl, play, report, methods, measures, streams, recipes",
         ),
-        ([], "Expected one of {compare, sweep, report, methods, measures, streams, recipes}"),
+        ([], "Expected one of {compare, sweep, rl, play, report, methods, measures, streams, recipes}"),
         (["sweep"], "--over: got nothing, expected what is swept"),
         (["sweep", "--source", "digit", "--over", "lr=1e-3"], "did you mean 'digits'?"),
         (["sweep", "demo-growing", "--over", "seeds=1,2"], "--over seeds: seeds cannot be swept"),

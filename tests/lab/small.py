@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hare_tortoise.lab.building import cached_source
+from hare_tortoise.lab.job import Moment
 from hare_tortoise.lab.progress import Silent
 from hare_tortoise.lab.recipe import Recipe
 from hare_tortoise.lab.store import Run, Store
-from hare_tortoise.lab.training import Moment
 from hare_tortoise.lab.trial import Engine, Result, Row, Trial, identity
 from hare_tortoise.lab.worker import Task
 from hare_tortoise.streams import Augment

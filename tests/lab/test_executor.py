@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 
 from hare_tortoise.lab.executor import Inline, Processes
+from hare_tortoise.lab.job import Moment
 from hare_tortoise.lab.progress import Lines, Tally, Terminal, clock
-from hare_tortoise.lab.training import Moment
 from hare_tortoise.lab.trial import Result, Trial, trials
 from tests.lab.small import METHODS, Heard, small, task_of, timeless
 from tests.streams.pictures import write_pictures
@@ -121,7 +121,7 @@ def test_plain_lines_and_the_live_display() -> None:
         console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
         with kind(known, [100] * 4, 2, console) as shown:
             shown.started(0, 0)
-            shown.moment(0, Moment(0, 2, 50, 0.25))
+            shown.moment(0, Moment(50, "chunk 1/2", "0.250"))
             shown.started(1, 1)
             if isinstance(shown, Terminal):
                 shown.live.refresh()

@@ -61,8 +61,11 @@ OTHER_SHARES = {
     ("lee2024-limited-tiny-imagenet", "smoke"): "1 and 2 steps an epoch, of 40 and 59",
 }
 COUNTED = {
+    "impala": ("impala(hidden=16)", (2, 12, 12)),
+    "minatar": ("minatar(hidden=16)", (4, 10, 10)),
     "mlp": ("mlp(hidden=(7, 5), batch_norm=True)", (1, 6, 6)),
     "narrow-resnet": ("narrow-resnet", (3, 32, 32)),
+    "nature": ("nature(hidden=16)", (4, 44, 36)),
     "resnet18": ("resnet18(head_hidden=(16,))", (3, 32, 32)),
     "vgg16": ("vgg16(head_hidden=(16,), width=4)", (3, 32, 32)),
     "vit-tiny": ("vit-tiny(width=24, depth=2)", (3, 32, 32)),

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hare_tortoise.lab.building import Setup, build
+from hare_tortoise.lab.job import Moment, StoppedError
 from hare_tortoise.lab.store import Run
-from hare_tortoise.lab.training import Moment, StoppedError, Training
+from hare_tortoise.lab.training import Training
 from hare_tortoise.lab.trial import Row, Trial, derive_seed
 from hare_tortoise.methods import HareTortoise, horizon, portion
 from tests.lab.small import METHODS, convolutional, run_of, small, task_of, timeless

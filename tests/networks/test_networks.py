@@ -11,7 +11,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hare_tortoise.networks import NETWORKS, mlp, narrow_resnet, resnet18, vgg16, vit_tiny
+from hare_tortoise.networks import (
+    NETWORKS,
+    impala,
+    impala_encoder,
+    minatar,
+    minatar_encoder,
+    mlp,
+    narrow_resnet,
+    nature,
+    nature_encoder,
+    resnet18,
+    vgg16,
+    vit_tiny,
+)
 from hare_tortoise.networks.vit import Attention
 
 Case = tuple[Callable[..., nn.Module], tuple[int, ...], int, dict[str, Any]]
@@ -24,11 +37,19 @@ PAPER: dict[str, tuple[Case, int, int]] = {
     "cifar10": ((resnet18, (3, 32, 32), 10, {"head_hidden": (512,)}), 11_436_618, 64),
     "tiny-imagenet": ((vgg16, (3, 64, 64), 200, {}), 18_075_912, 58),
     "cifar100": ((vit_tiny, (3, 32, 32), 100, {}), 5_373_700, 144),
+    "atari": ((nature, (4, 84, 84), 6, {}), 1_687_206, 10),
+    "atari-same": ((nature, (4, 84, 84), 6, {"padding": "same"}), 4_046_502, 10),
+    "impala": ((impala, (4, 84, 84), 6, {}), 1_090_774, 34),
+    "minatar": ((minatar, (4, 10, 10), 6, {}), 132_566, 6),
 }
 
 SMALL: dict[str, Case] = {
     "mlp": (mlp, (2, 3), 5, {"hidden": (7, 6), "batch_norm": True}),
+    "impala": (impala, (2, 9, 6), 5, {"hidden": 7}),
+    "minatar": (minatar, (4, 6, 5), 5, {"hidden": 7}),
     "narrow-resnet": (narrow_resnet, (1, 8, 8), 5, {}),
+    "nature": (nature, (2, 36, 40), 5, {"hidden": 7}),
+    "nature, same": (nature, (2, 21, 10), 5, {"hidden": 7, "padding": "same"}),
     "resnet18": (resnet18, (1, 8, 8), 5, {"head_hidden": (6,)}),
     "vgg16": (vgg16, (1, 32, 32), 5, {"head_hidden": (7, 6)}),
     "vit-tiny": (vit_tiny, (1, 8, 4), 5, {}),
@@ -58,7 +79,7 @@ def uncovered(network: nn.Module) -> list[str]:
 
 
 def test_every_network_is_listed_and_described() -> None:
-    assert set(NETWORKS) == set(SMALL)
+    assert set(NETWORKS) == {name.partition(",")[0] for name in SMALL}
     for function in NETWORKS.values():
         first = (inspect.getdoc(function) or "").splitlines()[0]
         assert first.endswith(".")
@@ -184,6 +205,20 @@ BAD: list[tuple[Callable[..., nn.Module], tuple[Any, ...], dict[str, Any], str]]
     (vit_tiny, ((3, 32, 32), 10), {"dropout": float("nan")}, "dropout is nan"),
     (vit_tiny, ((3, 32, 32), 10), {"dropout": "0.1"}, "dropout is '0.1'"),
     (vit_tiny, ((3, 32, 32), None), {}, "outputs is None"),
+    (nature, ((84, 84), 6), {}, "images, (channels, height, width)"),
+    (nature, ((4, 84, 84), 0), {}, "outputs is 0"),
+    (nature, ((4, 84, 84), 6), {"hidden": 0}, "hidden is 0"),
+    (nature, ((4, 84, 84), 6), {"padding": "SAME"}, "padding is 'SAME'"),
+    (nature_encoder, ((4, 35, 84),), {}, "at least 36×36. Enlarge the images, give padding='same'"),
+    (nature_encoder, ((4, 84, 35),), {}, "input_shape is (4, 84, 35)"),
+    (nature_encoder, ((4, 0, 84),), {"padding": "same"}, "input_shape[1] is 0"),
+    (impala, ((4, 84), 6), {}, "impala_encoder takes images"),
+    (impala, ((4, 84, 84), 6), {"width": 1.5}, "width is 1.5"),
+    (impala, ((4, 84, 84), -1), {}, "outputs is -1"),
+    (impala_encoder, ((4, 84, 84),), {"blocks": 0}, "blocks is 0"),
+    (minatar, ((4, 10, 10), 6), {"hidden": True}, "hidden is True"),
+    (minatar_encoder, ((4, 2, 10),), {}, "needs at least 3×3. Pad the images, or use mlp"),
+    (minatar_encoder, ((10,),), {}, "minatar_encoder takes images"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What every transform promises, on our four networks and on networks of others."""
+"""What every transform promises, on our networks and on networks of others."""
 
 from __future__ import annotations
 
@@ -16,13 +16,24 @@ from hare_tortoise.networks import NETWORKS, TRANSFORMS, aid, crelu, fourier, la
 from hare_tortoise.networks.activations import RECTIFIERS, Activation
 
 SHAPES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "impala": ((1, 8, 8), {"blocks": 1, "hidden": 8}),
+    "minatar": ((1, 5, 4), {"hidden": 8}),
     "mlp": ((2, 3), {"hidden": (8, 6), "batch_norm": True}),
+    "nature": ((1, 36, 36), {"hidden": 8}),
     "resnet18": ((1, 8, 8), {"head_hidden": (6,)}),
     "vgg16": ((1, 32, 32), {"head_hidden": (8, 6)}),
     "vit-tiny": ((1, 8, 4), {}),
 }
 # The activations of each network, and how many of them widening can take.
-COUNTS = {"mlp": (2, 2), "resnet18": (18, 13), "vgg16": (15, 15), "vit-tiny": (12, 12)}
+COUNTS = {
+    "impala": (8, 8),
+    "minatar": (2, 2),
+    "mlp": (2, 2),
+    "nature": (4, 4),
+    "resnet18": (18, 13),
+    "vgg16": (15, 15),
+    "vit-tiny": (12, 12),
+}
 WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
     **TRANSFORMS,
     "crelu halved": lambda network: crelu(network, width="halve"),

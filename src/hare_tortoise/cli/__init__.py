@@ -63,7 +63,7 @@ def _run(given: list[str]) -> int:
             return _complain(EXTRA)
         raise
     except ImportError as error:
-        if "hare-tortoise[" in str(error):  # an extra that something named needs
+        if "pip install" in str(error):  # for something that was named
             return _complain(str(error))
         raise
     except (ValueError, FileNotFoundError) as error:

@@ -153,16 +153,8 @@ What is finished is kept in the output folder: the same command again runs only 
         Raises:
             ValueError: One of them is no `name=value`, or is given twice, be it by an option of its own.
         """
-        settings: dict[str, str] = {}
-        for text in (text for group in self.set for text in group or ("",)):
-            name, equals, value = (part.strip() for part in text.partition("="))
-            name = name.replace("-", "_")
-            if not (equals and name and value):
-                raise ValueError(f"--set {text!r}: expected name=value, as in --set epochs=20")
-            if name in settings or (name in OWN_OPTIONS and getattr(self, name) is not None):
-                raise ValueError(f"--set {text!r}: {name} is given twice")
-            settings[name] = value
-        return settings
+        taken = [name for name in OWN_OPTIONS if getattr(self, name) is not None]
+        return options.settings(self.set, taken, "epochs=20")
 
 
 def _described(recipe: Recipe, changed: Recipe) -> Recipe:

@@ -12,12 +12,14 @@ import tyro
 from hare_tortoise.cli.compare import Compare
 from hare_tortoise.cli.measures import Measures
 from hare_tortoise.cli.methods import Methods
+from hare_tortoise.cli.play import Play
 from hare_tortoise.cli.recipes import Recipes
 from hare_tortoise.cli.report import Report
+from hare_tortoise.cli.rl import Rl
 from hare_tortoise.cli.streams import Streams
 from hare_tortoise.cli.sweep import Sweep
 
-Command = Compare | Sweep | Report | Methods | Measures | Streams | Recipes
+Command = Compare | Sweep | Rl | Play | Report | Methods | Measures | Streams | Recipes
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Arguments:
   hare-tortoise compare --source mine.npz --seeds 3   the same question on your data
   hare-tortoise report runs                           the report again, from finished runs
   hare-tortoise sweep --help                          find the settings of a method
+  hare-tortoise rl --env CartPole-v1                  the same of agents that play games
   hare-tortoise methods                               what can be compared; also: measures, streams, recipes
   hare-tortoise compare --help                        all that a comparison can be told"""
 
@@ -40,6 +43,8 @@ class Arguments:
 COMMANDS: dict[str, type[Command]] = {
     "compare": Compare,
     "sweep": Sweep,
+    "rl": Rl,
+    "play": Play,
     "report": Report,
     "methods": Methods,
     "measures": Measures,

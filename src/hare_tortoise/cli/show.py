@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hare_tortoise.lab.outcome import Outcome
     from hare_tortoise.lab.sweep_page import Sweep
+    from hare_tortoise.rl.run import AgentOutcome
 
 
 def show(outcome: Outcome) -> int:
@@ -33,6 +34,31 @@ def show(outcome: Outcome) -> int:
         console.print(sentence(comparison), highlight=False, markup=False)
     for line in outcome.advice:
         console.print(f"note: {line}", highlight=False, markup=False, style="yellow")
+    for failure in outcome.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    if outcome.report is not None:
+        print(outcome.report)
+    return 1 if outcome.failures else 0
+
+
+def show_agents(outcome: AgentOutcome) -> int:
+    """Print the tables of agents, the sentences, what failed, and last the path of the report, if there is one."""
+    from rich.console import Console
+
+    from hare_tortoise.rl.notes import notes
+    from hare_tortoise.rl.sentence import sentences
+    from hare_tortoise.rl.table import tables
+
+    console = Console()
+    if outcome.comparison is not None:
+        for laid in tables(outcome.comparison):
+            console.print(laid)
+            console.print()
+        for note in notes(outcome.comparison):
+            console.print(note.text, highlight=False, markup=False, style="yellow" if note.warning else "dim")
+        console.print()
+        for text in sentences(outcome.comparison):
+            console.print(text, highlight=False, markup=False)
     for failure in outcome.failures:
         print(f"failed: {failure}", file=sys.stderr)
     if outcome.report is not None:

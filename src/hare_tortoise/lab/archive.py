@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from hare_tortoise.lab import files
 from hare_tortoise.lab.store import Store
-from hare_tortoise.lab.trial import Result, Trial
+from hare_tortoise.lab.trial import Result, Row, Trial
 
 
 class Results(Protocol):
@@ -15,6 +15,9 @@ class Results(Protocol):
 
     def result(self, trial: Trial, run: str) -> Result | None:
         """Give the result of a trial that ran under this name, or None."""
+
+    def finished(self, run: str) -> tuple[tuple[Row, ...], str | None] | None:
+        """Give rows and failure of the run of this name, or None."""
 
 
 class Archive:
@@ -30,10 +33,15 @@ class Archive:
 
     def result(self, trial: Trial, run: str) -> Result | None:
         """Give the result of a trial that ran under this name, or None."""
+        if (done := self.finished(run)) is None:
+            return None
+        return Result(trial.recipe.name, trial.method, trial.budget, trial.seed, *done, run)
+
+    def finished(self, run: str) -> tuple[tuple[Row, ...], str | None] | None:
+        """Give rows and failure of the run of this name, or None."""
         if run not in self._runs:
             return None
-        rows, failure = self._runs[run]["rows"], self._runs[run]["failure"]
-        return Result(trial.recipe.name, trial.method, trial.budget, trial.seed, tuple(rows), failure, run)
+        return tuple(self._runs[run]["rows"]), self._runs[run]["failure"]
 
 
 def archive(folder: Path, path: Path) -> None:

@@ -19,9 +19,9 @@ from typing import Protocol
 
 import torch
 
-from hare_tortoise.lab.training import Moment
+from hare_tortoise.lab.job import Job, Moment
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.lab.worker import Task, run_task, work
+from hare_tortoise.lab.worker import work
 
 # after Ctrl-C a worker may still write its checkpoint
 GRACE_SECONDS = 10.0
@@ -49,18 +49,18 @@ class Listener(Protocol):
 class Executor(Protocol):
     """Runs tasks and gives their results in the same order, None where a task crashed."""
 
-    def run(self, tasks: Sequence[Task], listener: Listener) -> list[Result | None]:
+    def run(self, tasks: Sequence[Job], listener: Listener) -> list[Result | None]:
         """Run all tasks."""
 
 
 class Inline:
     """Runs one task after the other in this process."""
 
-    def run(self, tasks: Sequence[Task], listener: Listener) -> list[Result | None]:
+    def run(self, tasks: Sequence[Job], listener: Listener) -> list[Result | None]:
         """Run all tasks; an exception of a task is told, and the others go on."""
         return [self._run(index, task, listener) for index, task in enumerate(tasks)]
 
-    def _run(self, index: int, task: Task, listener: Listener) -> Result | None:
+    def _run(self, index: int, task: Job, listener: Listener) -> Result | None:
         def report(moment: Moment) -> bool:
             listener.moment(index, moment)
             return False
@@ -69,7 +69,7 @@ class Inline:
         threads = torch.get_num_threads()
         torch.set_num_threads(task.engine.threads)
         try:
-            result = run_task(task, report=report, note=lambda text: listener.note(index, text))
+            result = task.run(report=report, note=lambda text: listener.note(index, text))
         except Exception as error:
             listener.crashed(index, f"{type(error).__name__}: {error}")
             return None
@@ -99,7 +99,7 @@ class Processes:
         self.workers = workers
         self._context = multiprocessing.get_context("spawn")
 
-    def run(self, tasks: Sequence[Task], listener: Listener) -> list[Result | None]:
+    def run(self, tasks: Sequence[Job], listener: Listener) -> list[Result | None]:
         """Run all tasks; one that crashes or loses its process is told, and the others go on."""
         results: list[Result | None] = [None] * len(tasks)
         waiting = deque(range(len(tasks)))
@@ -116,7 +116,7 @@ class Processes:
             self._end(list(pool.values()))
         return results
 
-    def _give(self, worker: _Worker | None, index: int, tasks: Sequence[Task]) -> _Worker:
+    def _give(self, worker: _Worker | None, index: int, tasks: Sequence[Job]) -> _Worker:
         """Give a task to a worker, or to a new one if there is none or it died while it was idle."""
         if worker is None or not worker.process.is_alive():
             worker = self._start(tasks[index].engine.threads)

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 
@@ -73,6 +71,8 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Any) -> None:
     """Write tensors and a JSON value as one safetensors file, with a checksum over both."""
+    from safetensors.torch import save  # here, so that what reads and writes none needs nothing but torch
+
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = canonical(state)
     write_atomic(path, save(plain, metadata={"state": text, "checksum": _tensor_digest(plain, text)}))
@@ -85,6 +85,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         DamagedFileError: The file is cut short or altered.
         FileNotFoundError: There is no such file.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}

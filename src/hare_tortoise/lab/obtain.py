@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hare_tortoise.lab.building import cached_source
 from hare_tortoise.lab.executor import Executor, Inline, Processes, cores
+from hare_tortoise.lab.job import Job
 from hare_tortoise.lab.outcome import UNFINISHED
 from hare_tortoise.lab.plan import ChunkPlan, plan_of
 from hare_tortoise.lab.progress import Silent, display
@@ -71,25 +72,49 @@ class Bench:
         if tasks:
             trials, theirs = [task.trial for task in tasks], [samples[i] for i in missing]
             with display(trials, theirs, len(wanted) - len(missing), quiet=self.quiet) as shown:
-                done = self._run(tasks, store, shown)
+                done = run_jobs(tasks, [known[i] for i in missing], store, shown, self.workers)
             for index, result in zip(missing, done, strict=True):
                 results[index] = result
         return results
 
-    def _run(self, tasks: Sequence[Task], store: Store, shown: Silent) -> list[Result | str]:
-        """Run what is missing; give results, or why there is none."""
-        for run, differs in store.changed([task.identity for task in tasks]):
-            shown.note(0, f"run {run} was done with other {differs}: not used, the trial is done again")
-        done = self._executor(len(tasks)).run(tasks, shown)
-        return [result or shown.crashes[place] for place, result in enumerate(done)]
 
-    def _executor(self, tasks: int) -> Executor:
-        workers = self.workers
-        if workers == 0:
-            return Inline()
-        if workers is None:
-            workers = max(1, cores() // self.engine.threads) if self.engine.device == "cpu" else 1
-        return Processes(min(workers, tasks))
+def run_jobs(
+    jobs: Sequence[Job],
+    identities: Sequence[Mapping[str, Any]],
+    store: Store,
+    shown: Silent,
+    workers: int | None,
+) -> list[Result | str]:
+    """Run jobs; give their results, or why there is none.
+
+    Args:
+        jobs: one at least, all with the same engine.
+        identities: of what they run.
+        store: where other runs of the same trials may lie, which are told of.
+        shown: is told how they go.
+        workers: at the same time; None: one for each core, on a GPU one; 0: in this process.
+    """
+    for run, differs in store.changed(identities):
+        shown.note(0, f"run {run} was done with other {differs}: not used, the trial is done again")
+    done = _executor(jobs[0].engine, len(jobs), workers).run(jobs, shown)
+    return [result or shown.crashes[place] for place, result in enumerate(done)]
+
+
+def at_once(engine: Engine, jobs: int, workers: int | None) -> int:
+    """Count the jobs that run at the same time.
+
+    Args:
+        engine: device and threads.
+        jobs: all in all.
+        workers: as `run_jobs` takes them.
+    """
+    if workers is None:
+        workers = cores() // engine.threads if engine.device == "cpu" else 1
+    return min(max(1, workers), jobs)
+
+
+def _executor(engine: Engine, jobs: int, workers: int | None) -> Executor:
+    return Inline() if workers == 0 else Processes(at_once(engine, jobs, workers))
 
 
 def samples_of(trial: Trial, chunks: Sequence[ChunkPlan], first: int | None = None) -> int:

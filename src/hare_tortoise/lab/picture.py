@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hare_tortoise.lab.comparison import Comparison
+from hare_tortoise.lab.drawing import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, names, svg, upwards, words
 from hare_tortoise.lab.report_charts import around_reference, cost_of
 from hare_tortoise.lab.report_looks import BASELINE, Look, looks
 from hare_tortoise.lab.report_marks import mark
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.wording import share
-
-_WIDTH, _HEIGHT = 860, 440
-_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 610, 22, 384
-_FONT = "font-family=\"'Segoe UI','Helvetica Neue',Roboto,'Liberation Sans',Arial,sans-serif\""
 
 
 @dataclass(frozen=True)
@@ -29,11 +25,11 @@ class _Frame:
 
     def x(self, cost: float) -> float:
         low, high = (math.log(value) for value in self.costs)
-        return _LEFT + (_RIGHT - _LEFT) * (math.log(cost) - low) / (high - low)
+        return LEFT + (RIGHT - LEFT) * (math.log(cost) - low) / (high - low)
 
     def y(self, accuracy: float) -> float:
         low, high = self.accuracies
-        return _BOTTOM - (_BOTTOM - _TOP) * (accuracy - low) / (high - low)
+        return BOTTOM - (BOTTOM - TOP) * (accuracy - low) / (high - low)
 
 
 Point = tuple[float, Estimate]
@@ -64,15 +60,10 @@ def picture(comparison: Comparison) -> str:
         shift = spread * (place / max(1, len(lines) - 1) - 0.5)
         parts += _curve(frame, looked[method], points, shift)
     parts += [*level_names, *_scale(comparison)]
-    parts += _names(frame, [(looked[method], points[-1][1].mean) for method, points in lines.items()])
+    parts += names(frame.y, [(looked[method], points[-1][1].mean) for method, points in lines.items()])
     scale = f", scaled down ({comparison.scale})" if comparison.scaled_down else ""
     title = f"{comparison.recipe}{scale}: {comparison.score} against cost"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {_FONT} font-size="13">'
-        f'<title>{html.escape(title)}</title><rect width="100%" height="100%" fill="#fff"/>'
-        f"{''.join(parts)}</svg>\n"
-    )
+    return svg(title, parts)
 
 
 def _points(comparison: Comparison, method: str) -> list[Point]:
@@ -107,24 +98,21 @@ def _axes(comparison: Comparison, frame: _Frame) -> list[str]:
     step = next(s for s in steps if (high - low) / s <= 8)
     for number in range(math.ceil(low / step), math.floor(high / step) + 1):
         y = frame.y(number * step)
-        parts.append(f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="#e6e8ed"/>')
+        parts.append(f'<path d="M{LEFT} {y:.1f}H{RIGHT}" stroke="#e6e8ed"/>')
         text = f"{100 * number * step:.{1 if step < 0.01 else 0}f} %".replace("-", "−")
-        parts.append(_text(_LEFT - 8, y + 4.5, text, "end"))
+        parts.append(words(LEFT - 8, y + 4.5, text, "end"))
     relative = comparison.reference is not None
     for cost in sorted({float(f"{c:.2g}") for e in comparison.entries if (c := cost_of(comparison, e))}):
         x = frame.x(cost)
-        parts.append(f'<path d="M{x:.1f} {_TOP}V{_BOTTOM}" stroke="#e6e8ed"/>')
-        parts.append(_text(x, _BOTTOM + 20, share(cost) if relative else f"{cost:,.0f}", "middle"))
+        parts.append(f'<path d="M{x:.1f} {TOP}V{BOTTOM}" stroke="#e6e8ed"/>')
+        parts.append(words(x, BOTTOM + 20, share(cost) if relative else f"{cost:,.0f}", "middle"))
     below = (
         "cost: samples processed, as a share of from scratch at full budget"
         if relative
         else "samples processed"
     )
-    parts.append(_text((_LEFT + _RIGHT) / 2, _HEIGHT - 12, below, "middle"))
-    parts.append(
-        f'<text transform="translate(15 {(_TOP + _BOTTOM) / 2:g}) rotate(-90)" text-anchor="middle" '
-        f'fill="#5b6270">final {_judged(comparison)}</text>'
-    )
+    parts.append(words((LEFT + RIGHT) / 2, HEIGHT - 12, below, "middle"))
+    parts.append(upwards(f"final {_judged(comparison)}"))
     return parts
 
 
@@ -136,7 +124,7 @@ def _scale(comparison: Comparison) -> list[str]:
     if not comparison.scaled_down:
         return []
     text = f"scaled down ({comparison.scale})"
-    return [_text(_WIDTH - 12, _HEIGHT - 12, text, "end", colour="#6b5200")]
+    return [words(WIDTH - 12, HEIGHT - 12, text, "end", colour="#6b5200")]
 
 
 def _levels(comparison: Comparison, frame: _Frame) -> tuple[list[str], list[str]]:
@@ -148,13 +136,13 @@ def _levels(comparison: Comparison, frame: _Frame) -> tuple[list[str], list[str]
     whole, below = frame.y(level), frame.y(level - comparison.margin)
     margin = f"{100 * comparison.margin:g}"
     lines += [
-        f'<path d="M{_LEFT} {whole:.1f}H{_RIGHT}" stroke="#1f2430"/>',
-        f'<path d="M{_LEFT} {below:.1f}H{_RIGHT}" stroke="#1f2430" stroke-dasharray="2 3"/>',
+        f'<path d="M{LEFT} {whole:.1f}H{RIGHT}" stroke="#1f2430"/>',
+        f'<path d="M{LEFT} {below:.1f}H{RIGHT}" stroke="#1f2430" stroke-dasharray="2 3"/>',
     ]
     return lines, [
         *names,
-        _text(_LEFT + 4, whole - 5, "from scratch", size=11),
-        _text(_LEFT + 4, below + 13, f"{margin} point{'' if margin == '1' else 's'} lower", size=11),
+        words(LEFT + 4, whole - 5, "from scratch", size=11),
+        words(LEFT + 4, below + 13, f"{margin} point{'' if margin == '1' else 's'} lower", size=11),
     ]
 
 
@@ -163,8 +151,8 @@ def _baseline(comparison: Comparison, frame: _Frame) -> tuple[list[str], list[st
     if best is None:
         return [], []
     y = frame.y(best.final.mean)
-    line = f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="{BASELINE}" stroke-width="1.5" stroke-dasharray="8 3 2 3"/>'
-    return [line], [_text(_RIGHT - 4, y - 5, best.label, "end", size=11)]
+    line = f'<path d="M{LEFT} {y:.1f}H{RIGHT}" stroke="{BASELINE}" stroke-width="1.5" stroke-dasharray="8 3 2 3"/>'
+    return [line], [words(RIGHT - 4, y - 5, best.label, "end", size=11)]
 
 
 def _curve(frame: _Frame, look: Look, points: Sequence[Point], shift: float) -> list[str]:
@@ -179,31 +167,3 @@ def _curve(frame: _Frame, look: Look, points: Sequence[Point], shift: float) -> 
             parts.append(f'<path d="{bar}" stroke="{look.colour}" stroke-width="1.2"/>')
         parts.append(mark(look, round(x, 1), round(frame.y(p.mean), 1)))
     return parts
-
-
-def _names(frame: _Frame, ends: Sequence[tuple[Look, float]]) -> list[str]:
-    """Write the names beside the ends of the curves, in their order, pushed apart where they would overlap."""
-    ordered = sorted(ends, key=lambda end: -end[1])
-    gap, lowest = 20.0, _BOTTOM + 4.0
-    places: list[float] = []
-    for _, accuracy in ordered:
-        places.append(max(frame.y(accuracy), places[-1] + gap if places else _TOP + 4.0))
-    for number in reversed(range(len(places))):
-        places[number] = min(places[number], lowest)
-        lowest = places[number] - gap
-    parts = []
-    for (look, accuracy), y in zip(ordered, places, strict=True):
-        leader = f"M{_RIGHT + 2} {frame.y(accuracy):.1f}L{_RIGHT + 16} {y:.1f}"
-        parts.append(f'<path d="{leader}" fill="none" stroke="{look.colour}" opacity="0.6"/>')
-        parts.append(mark(look, _RIGHT + 24, round(y, 1), 4))
-        parts.append(_text(_RIGHT + 36, y + 4.5, look.label, colour="#1f2430"))
-    return parts
-
-
-def _text(
-    x: float, y: float, text: str, anchor: str = "start", *, size: int = 13, colour: str = "#5b6270"
-) -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"'
-    if size < 13:  # written over curves
-        place += ' stroke="#fff" stroke-width="3" paint-order="stroke"'
-    return f"<text {place}>{html.escape(text, quote=False)}</text>"

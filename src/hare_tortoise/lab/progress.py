@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hare_tortoise.lab.training import Moment
-from hare_tortoise.lab.trial import Result, Trial
+from hare_tortoise.lab.job import Moment, Named
+from hare_tortoise.lab.trial import Result
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Silent:
         done: how many trials of the command were finished before.
     """
 
-    def __init__(self, trials: Sequence[Trial], samples: Sequence[int], done: int = 0) -> None:
+    def __init__(self, trials: Sequence[Named], samples: Sequence[int], done: int = 0) -> None:
         self.trials, self.done = trials, done
         self.tally = Tally(samples)
         self.crashes: dict[int, str] = {}
@@ -97,7 +97,7 @@ class Silent:
 
     def moment(self, index: int, moment: Moment) -> None:
         """A trial is under way."""
-        self.tally.moment(index, moment.samples)
+        self.tally.moment(index, moment.done)
 
     def note(self, index: int, text: str) -> None:
         """Something that a person should know."""
@@ -120,7 +120,7 @@ class Silent:
 class Lines(Silent):
     """Prints a line for each trial that ends: for logs."""
 
-    def __init__(self, trials: Sequence[Trial], samples: Sequence[int], done: int, console: Console) -> None:
+    def __init__(self, trials: Sequence[Named], samples: Sequence[int], done: int, console: Console) -> None:
         super().__init__(trials, samples, done)
         self.console = console
 
@@ -131,7 +131,7 @@ class Lines(Silent):
     def finished(self, index: int, result: Result) -> None:
         """Print the result."""
         super().finished(index, result)
-        self._end(index, outcome(result))
+        self._end(index, self.trials[index].told(result))
 
     def crashed(self, index: int, text: str) -> None:
         """Print what happened."""
@@ -149,7 +149,7 @@ class Lines(Silent):
 class Terminal(Lines):
     """A live display: all trials, and a line for each that is under way."""
 
-    def __init__(self, trials: Sequence[Trial], samples: Sequence[int], done: int, console: Console) -> None:
+    def __init__(self, trials: Sequence[Named], samples: Sequence[int], done: int, console: Console) -> None:
         super().__init__(trials, samples, done, console)
         self.running: dict[int, tuple[int, Moment | None]] = {}
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
@@ -185,21 +185,13 @@ class Terminal(Lines):
         whole.add_row(Text(self._counted, style="bold"), bar, f"{self.tally.share:4.0%}", f"{left} left")
         lines = Table.grid(padding=(0, 2))
         for index, (_, moment) in sorted(self.running.items(), key=lambda item: item[1][0]):
-            chunk = f"chunk {moment.chunk + 1}/{moment.chunks}" if moment else "starting"
-            accuracy = f"{moment.accuracy:.3f}" if moment and moment.accuracy is not None else ""
-            lines.add_row(Text(self.trials[index].label, overflow="ellipsis", no_wrap=True), chunk, accuracy)
+            place, figure = (moment.place, moment.figure) if moment else ("starting", "")
+            lines.add_row(Text(self.trials[index].label, overflow="ellipsis", no_wrap=True), place, figure)
         return Group(whole, lines)
 
 
-def outcome(result: Result) -> str:
-    """Say in a few words what a trial came to."""
-    if result.failure is not None:
-        return f"failed: {result.failure}"
-    return f"accuracy {result.rows[-1]['test_accuracy']:.3f}, {result.rows[-1]['seconds']:.1f} s"
-
-
 def display(
-    trials: Sequence[Trial], samples: Sequence[int], done: int, *, quiet: bool, console: Console | None = None
+    trials: Sequence[Named], samples: Sequence[int], done: int, *, quiet: bool, console: Console | None = None
 ) -> Silent:
     """Choose how to show the trials: nothing if `quiet`, live in a terminal, else plain lines."""
     console = console or Console(stderr=True)

@@ -31,6 +31,7 @@ class Chart:
         height: in pixels.
         wide: whether it takes the whole width of the page.
         crowded: whether all methods lie over each other in it, so that of many only some are shown at first.
+        choice: what the traces are of which one is shown at a time, where there are such.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Chart:
     height: int = 380
     wide: bool = False
     crowded: bool = False
+    choice: str = "network"
 
 
 def pictures(comparison: Comparison, looks: Looks) -> list[Chart]:
@@ -127,7 +129,7 @@ def _againstcost_of(comparison: Comparison, looks: Looks) -> Chart:
                 "name": look.text,
                 "x": [cost * moved for _, _, cost in found],
                 "y": [p.mean for _, p, _ in found],
-                "error_y": _bars([p for _, p, _ in found], look),
+                "error_y": bars([p for _, p, _ in found], look),
                 "text": [_hover(comparison, e, look) for e, _, _ in found],
                 "hovertemplate": "%{text}<extra></extra>",
                 "line": {"color": look.colour, "width": 2, "dash": look.dash},
@@ -186,21 +188,29 @@ def _cost_layout(comparison: Comparison) -> dict[str, Any]:
     }
     if relative and comparison.reference is not None and comparison.reference.final is not None:
         level = comparison.reference.final.mean
-        layout["shapes"] = [_line("y", level, "solid"), _line("y", level - comparison.margin, "dot")]
+        layout["shapes"] = [ruled("y", level, "solid"), ruled("y", level - comparison.margin, "dot")]
         margin = f"{100 * comparison.margin:g}"
         layout["annotations"] = [
             _note(level, "bottom", f"from scratch {100 * level:.1f} %"),
             _note(level - comparison.margin, "top", f"− {margin} point{'' if margin == '1' else 's'}"),
         ]
     if (best := comparison.best_baseline(average=False)) is not None:
-        layout.setdefault("shapes", []).append(_line("y", best.final.mean, "dash", BASELINE))
+        layout.setdefault("shapes", []).append(ruled("y", best.final.mean, "dash", BASELINE))
         layout.setdefault("annotations", []).append(
             _note(best.final.mean, "bottom", html.escape(best.label, quote=False))
         )
     return layout
 
 
-def _line(axis: str, value: float, dash: str, colour: str = "#1f2430") -> dict[str, Any]:
+def ruled(axis: str, value: float, dash: str, colour: str = "#1f2430") -> dict[str, Any]:
+    """Rule a line through the whole figure at a value of an axis.
+
+    Args:
+        axis: ``x`` or ``y``.
+        value: on it.
+        dash: as plotly names it.
+        colour: as ``#rrggbb``.
+    """
     across = {"xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value}
     along = {"yref": "paper", "y0": 0, "y1": 1, "x0": value, "x1": value}
     line = {"color": colour, "width": 1, "dash": dash}
@@ -233,7 +243,7 @@ def _side_by_side(comparison: Comparison, looks: Looks, title: str, *, average: 
                 "name": look.text,
                 "x": [placed.mean],
                 "y": [_broken(look)],
-                "error_x": _bars([placed], look),
+                "error_x": bars([placed], look),
                 "text": [_hover(comparison, entry, look)],
                 "hovertemplate": "%{text}<extra></extra>",
                 "marker": look.marker(11),
@@ -246,17 +256,17 @@ def _side_by_side(comparison: Comparison, looks: Looks, title: str, *, average: 
     layout: dict[str, Any] = {
         "xaxis": {"tickformat": ".0%" if _spread(traces) > 0.05 else ".1%", "nticks": 6},
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names, "automargin": True},
-        "shapes": [] if level is None else [_line("x", level.mean, "solid")],
+        "shapes": [] if level is None else [ruled("x", level.mean, "solid")],
     }
     best = comparison.best_baseline(average=average)
     if best is not None:
         value = best.average.mean if average else best.final.mean
-        layout["shapes"].append(_line("x", value, "dash", BASELINE))
-    bars = "of the paired difference to from scratch (line)" if level is not None else "of the mean"
+        layout["shapes"].append(ruled("x", value, "dash", BASELINE))
+    meant = "of the paired difference to from scratch (line)" if level is not None else "of the mean"
     hollow = " Hollow marks: controls, from scratch with something added." if level is not None else ""
     equal = "All methods process the same number of samples. " if len(entries) > 1 else ""
     dashed = "" if best is None else f" Dashed line: {best.label}."
-    caption = f"{equal}Bars are 95 % intervals {bars}.{hollow}{dashed}"
+    caption = f"{equal}Bars are 95 % intervals {meant}.{hollow}{dashed}"
     return Chart(title, caption, traces, layout, height=110 + 34 * len(ordered))
 
 
@@ -265,7 +275,13 @@ def _spread(traces: Sequence[Trace]) -> float:
     return max(values) - min(values) if values else 0.0
 
 
-def _bars(estimates: Sequence[Estimate], look: Look) -> dict[str, Any]:
+def bars(estimates: Sequence[Estimate], look: Look) -> dict[str, Any]:
+    """Give intervals as plotly's error bars, each end by itself.
+
+    Args:
+        estimates: one for each mark.
+        look: of their method.
+    """
     return {
         "type": "data",
         "array": [0 if p.high is None else p.high - p.mean for p in estimates],

@@ -187,7 +187,7 @@ def mean_curves(
                     places.setdefault(place, []).append(number)
             if places:
                 meta = {"method": method, "budget": budget if len(comparison.budgets) > 1 else None}
-                traces += _curve({x: mean_interval(places[x]) for x in sorted(places)}, looks[method], meta)
+                traces += curve({x: mean_interval(places[x]) for x in sorted(places)}, looks[method], meta)
     return traces
 
 
@@ -201,7 +201,14 @@ def _placed_rows(result: Result) -> list[tuple[float, Row]]:
     ]
 
 
-def _curve(estimates: Mapping[float, Estimate], look: Look, meta: dict[str, Any]) -> list[Trace]:
+def curve(estimates: Mapping[float, Estimate], look: Look, meta: dict[str, Any]) -> list[Trace]:
+    """Draw a curve with a band where there are intervals.
+
+    Args:
+        estimates: by place, in order.
+        look: of the method.
+        meta: of the traces: method and budget.
+    """
     line = {
         "type": "scatter",
         "mode": "lines+markers" if len(estimates) <= 12 else "lines",

@@ -15,6 +15,7 @@ from hare_tortoise.lab.wording import added, is_control, labels
 # From the palette of Okabe and Ito, darkened where it is too pale for lines on white.
 _KNOWN = {
     FROM_SCRATCH: ("#1f2430", "circle"),
+    "nothing": ("#1f2430", "circle"),  # among agents
     "hare-tortoise": ("#d55e00", "diamond"),
     "ema": ("#0072b2", "square"),
     "warm-start": ("#c99700", "triangle-down"),

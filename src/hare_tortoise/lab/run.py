@@ -88,6 +88,10 @@ def report_runs(path: Path, *, margin: float | None = None) -> Outcome:
             "it again"
         )
     index, store = archive.read(path)
+    if "recipes" not in index:
+        raise ValueError(
+            f"{path} holds a comparison of {index.get('kind', 'another kind')}, which is reported apart"
+        )
     recipes = [Recipe.from_json(content) for content in index["recipes"]]
     by_name = {recipe.name: recipe for recipe in recipes}
     wanted = [Trial(by_name[t["recipe"]], t["method"], t["budget"], t["seed"]) for t in index["trials"]]

@@ -95,6 +95,10 @@ class Run:
         content: dict[str, Any] = state.join(tensors, rest)
         return content
 
+    def forget(self) -> None:
+        """Remove the checkpoint: what stands beside it and belongs to it is lost."""
+        (self.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
     def weights(self) -> dict[str, Tensor]:
         """Give the deployed network's weights at the end of the stream.
 

@@ -82,7 +82,9 @@ def markdown(comparison: Comparison) -> str:
         comparison: as `compare` gives it.
     """
     first, second = lay_out(comparison, complete=True), lay_out_sequence(comparison)
-    return "\n".join(_markdown(columns, _scale(comparison)) for columns in (first, second) if columns.lines)
+    return "\n".join(
+        write_markdown(columns, _scale(comparison)) for columns in (first, second) if columns.lines
+    )
 
 
 def lay_out(comparison: Comparison, *, complete: bool = False) -> Columns:
@@ -171,9 +173,22 @@ def lay_out_sequence(comparison: Comparison) -> Columns:
     return Columns(tuple(header), tuple(lines))
 
 
-def _markdown(columns: Columns, scale: str) -> str:
+def write_markdown(columns: Columns, scale: str = "") -> str:
+    r"""Write columns as a Markdown table.
+
+    Args:
+        columns: as they were laid out.
+        scale: what was scaled down, to be told in the head of the first column; it stays with the table then.
+
+    Example:
+        >>> print(write_markdown(Columns(("method", "final"), (("EMA", "98.1*"),))))
+        | method | final |
+        | --- | ---: |
+        | EMA | 98.1\* |
+        <BLANKLINE>
+    """
     head = [name.replace("\n", " ") for name in columns.header]
-    head[0] += _escape(scale)  # stays with the table wherever that is copied to
+    head[0] += _escape(scale)
     ruler = ["---", *["---:"] * (len(head) - 1)]
     cells = ([_escape(cell) for cell in line] for line in (*columns.lines, *columns.baselines))
     return "".join(f"| {' | '.join(line)} |\n" for line in (head, ruler, *cells))

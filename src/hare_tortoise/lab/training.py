@@ -44,6 +44,7 @@ from torch.nn import functional as F
 
 from hare_tortoise.lab.building import Setup, measured_on
 from hare_tortoise.lab.evaluation import evaluate
+from hare_tortoise.lab.job import Moment, Report, StoppedError, go_on
 from hare_tortoise.lab.online import Online
 from hare_tortoise.lab.plan import ChunkPlan
 from hare_tortoise.lab.step import gradient_step
@@ -60,10 +61,6 @@ class DivergedError(RuntimeError):
     """The loss of a trial was not finite."""
 
 
-class StoppedError(RuntimeError):
-    """The trial was asked to stop; its checkpoint is written."""
-
-
 @dataclass
 class Position:
     """Where a trial is, and what it has measured."""
@@ -75,24 +72,6 @@ class Position:
     samples: int = 0
     seconds: float = 0.0
     rows: list[Row] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What is reported while a trial runs.
-
-    Args:
-        chunk: the chunk in training, from 0.
-        chunks: of the stream.
-        samples: processed so far.
-        accuracy: the latest of the deployed network, on the test set or online as the recipe judges, None before the
-            first evaluation.
-    """
-
-    chunk: int
-    chunks: int
-    samples: int
-    accuracy: float | None
 
 
 class Training:
@@ -113,7 +92,7 @@ class Training:
         *,
         checkpoint_every: float = 20.0,
         report_every: float = 0.5,
-        report: Callable[[Moment], bool] = lambda _: False,
+        report: Report = go_on,
     ) -> None:
         self.setup, self.run, self.report = setup, run, report
         self.model, self.method, self.recipe = setup.model, setup.method, setup.trial.recipe
@@ -312,7 +291,8 @@ class Training:
             place = self.position
             judged = "test_accuracy" if self.online is None else "online_accuracy"
             accuracy = place.rows[-1][judged] if place.rows else None
-            stop = self.report(Moment(place.chunk, len(self.setup.stream), place.samples, accuracy))
+            where = f"chunk {place.chunk + 1}/{len(self.setup.stream)}"
+            stop = self.report(Moment(place.samples, where, "" if accuracy is None else f"{accuracy:.3f}"))
         if stop or now >= self.checkpoint_due:
             self._check_losses()
             self._checkpoint()

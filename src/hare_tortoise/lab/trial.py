@@ -45,6 +45,12 @@ class Trial:
         """What a person calls it."""
         return f"{self.recipe.name} · {self.method} · budget {self.budget:g} · seed {self.seed}"
 
+    def told(self, result: Result) -> str:
+        """What it came to, in a few words."""
+        if result.failure is not None:
+            return f"failed: {result.failure}"
+        return f"accuracy {result.rows[-1]['test_accuracy']:.3f}, {result.rows[-1]['seconds']:.1f} s"
+
 
 @dataclass(frozen=True)
 class Result:

@@ -12,6 +12,7 @@ from hare_tortoise.lab.statistics import Estimate
 _NAMES = {
     FROM_SCRATCH: "from scratch",
     WARM_START: "warm start",
+    "nothing": "plain agent",
     "ema": "EMA",
     "hare-tortoise": "Hare & Tortoise",
     "switch-ema": "Switch-EMA",

@@ -16,8 +16,9 @@ import torch
 
 from hare_tortoise.lab import files
 from hare_tortoise.lab.building import build, cached_source
+from hare_tortoise.lab.job import Job, Moment, Report, StoppedError, go_on, say_nothing
 from hare_tortoise.lab.store import Run, Store
-from hare_tortoise.lab.training import DivergedError, Moment, StoppedError, Training
+from hare_tortoise.lab.training import DivergedError, Training
 from hare_tortoise.lab.trial import Engine, Result, Trial, identity
 
 
@@ -43,12 +44,16 @@ class Task:
     checkpoint_every: float = 20.0
     chunks: int | None = None
 
+    def run(self, *, report: Report = go_on, note: Callable[[str], None] = say_nothing) -> Result:
+        """Run it: `run_task`."""
+        return run_task(self, report=report, note=note)
+
 
 def run_task(
     task: Task,
     *,
-    report: Callable[[Moment], bool] = lambda _: False,
-    note: Callable[[str], None] = lambda _: None,
+    report: Report = go_on,
+    note: Callable[[str], None] = say_nothing,
 ) -> Result:
     """Run a trial, or what is left of it, or only read its result.
 
@@ -108,20 +113,21 @@ def _paused(task: Task, run: Run, checkpoint: dict[str, Any] | None) -> Result |
 
 
 def work(connection: Connection, threads: int) -> None:
-    """Run tasks as they come; the body of a worker process."""
+    """Run jobs as they come; the body of a worker process."""
     # Ctrl-C reaches the whole process group; the parent decides what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    while (task := connection.recv()) is not None:
+    while (received := connection.recv()) is not None:
+        task: Job = received
 
         def report(moment: Moment) -> bool:
             connection.send(("moment", moment))
             return connection.poll()
 
         try:
-            result = run_task(task, report=report, note=lambda line: connection.send(("note", line)))
+            result = task.run(report=report, note=lambda line: connection.send(("note", line)))
             connection.send(("result", result))
         except StoppedError:
             return

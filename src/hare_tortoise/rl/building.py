@@ -1,0 +1,93 @@
+"""From trials to a training: agents, their games, and what is measured of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+
+from hare_tortoise.lab.trial import derive_seed
+from hare_tortoise.rl.agent import Agent, build_agent
+from hare_tortoise.rl.environments import (
+    Environments,
+    actions_of,
+    has_full_set,
+    legal_actions,
+    make_environments,
+)
+from hare_tortoise.rl.evaluation import evaluate
+from hare_tortoise.rl.measuring import Measured
+from hare_tortoise.rl.population import Graphed
+from hare_tortoise.rl.stacked import Stacked
+from hare_tortoise.rl.training import Engine, Training
+from hare_tortoise.rl.trial import ROWS_EVERY, AgentTrial
+
+
+def build_training(trial: AgentTrial, device: str = "cpu") -> Training:
+    """Build a trial's agent and all that it is trained with.
+
+    Raises:
+        ValueError: Something that the trial names is not there, or does not fit the rest.
+    """
+    return _build([trial], device, None)
+
+
+def build_population(trials: Sequence[AgentTrial], device: str = "cpu") -> Training:
+    """Build the agents of several trials, to be trained in lockstep by one engine over stacked weights.
+
+    Args:
+        trials: of one recipe and method, with as many games each, which look alike.
+        device: where they live.
+
+    Raises:
+        ValueError: They differ in more than game and seed; or something has no stacked form, which the message names.
+    """
+    first = trials[0]
+    for trial in trials:
+        alike = (trial.recipe, trial.method, trial.judging, len(trial.games))
+        if alike != (first.recipe, first.method, first.judging, len(first.games)):
+            raise ValueError(
+                f"trials: {trial.label} differs from {first.label} in more than game and seed; a population is of one "
+                "recipe and method"
+            )
+    seed = derive_seed(first.seed, "population", len(trials))
+    if torch.device(device).type == "cpu":
+        return _build(trials, device, Stacked)
+    return _build(trials, device, partial(Graphed, seed=seed))
+
+
+def _build(
+    trials: Sequence[AgentTrial], device: str, engine: Callable[[Sequence[Agent]], Engine] | None
+) -> Training:
+    first = trials[0]
+    judging, recipe = first.judging, first.recipe
+    names = tuple(dict.fromkeys(game for trial in trials for game in trial.games))
+    padded = len(names) > 1 and all(map(has_full_set, names))
+
+    def make(games: Sequence[str]) -> Environments:
+        return make_environments(games, padded=padded)
+
+    def play(agent: Agent, place: int, step: int, last: bool) -> dict[str, list[float]]:
+        trial = trials[place]
+        asked = dict.fromkeys(trial.games) if last else (trial.games[(step - 1) // recipe.steps],)
+        count = judging.episodes if last else judging.curve_episodes
+        return {game: evaluate(agent, game, episodes=count, seed=trial.seed, make=make) for game in asked}
+
+    environments = make(names)
+    spaces = dict(zip(environments.names, environments.spaces, strict=True))
+    environments.close()
+    outputs = actions_of(names[0]) if padded else legal_actions(environments.spaces).shape[1]
+    agents = [
+        build_agent(recipe, spaces[trial.games[0]], trial.method, trial.seed, actions=outputs, device=device)
+        for trial in trials
+    ]
+    return Training(
+        agents,
+        lambda phase: make([trial.games[phase] for trial in trials]),
+        [trial.seed for trial in trials],
+        phases=len(first.games),
+        rows_every=ROWS_EVERY,
+        measured=Measured(evaluate=play, evaluate_every=judging.curve_every, every=judging.measure_every),
+        engine=None if engine is None else engine(agents),
+    )

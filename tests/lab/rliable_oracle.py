@@ -2,9 +2,9 @@
 
 rliable needs an old pandas, so it gets an environment of its own, without this package:
 
-    python3 -m venv /tmp/rliable_env
-    /tmp/rliable_env/bin/pip install 'pandas<3' arch rliable
-    /tmp/rliable_env/bin/python tests/lab/rliable_oracle.py [--seed N] [--repeats N] [--out FILE]
+    python3 -m venv rliable-env
+    rliable-env/bin/pip install 'pandas<3' arch rliable
+    rliable-env/bin/python tests/lab/rliable_oracle.py [--seed N] [--repeats N] [--out FILE]
 
 Another seed, more resamples and another file make a larger check of the same kind, with
 `RLIABLE_ORACLE=FILE pytest tests/lab/test_aggregates.py`. rliable draws from numpy's global generator; what it drew is

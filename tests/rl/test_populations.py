@@ -95,8 +95,9 @@ def test_without_checkpoints_nothing_is_saved_and_all_is_done_again(tmp_path: Pa
     assert task.run().rows[-1]["step"] == 1_000
 
 
+@pytest.mark.parametrize("method", ["nothing", PAIR])
 def test_one_that_diverges_fails_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = Stacked.update
 
@@ -106,7 +107,7 @@ def test_one_that_diverges_fails_and_the_others_go_on(
         return plain(self, batch, draws, **more)
 
     monkeypatch.setattr(Stacked, "update", poisoned)
-    task = population(tmp_path, method="nothing")
+    task = population(tmp_path, method=method)
     task.run()
     results = task.results()
     assert [result is not None and result.failure is None for result in results] == [True, False, True]
@@ -114,7 +115,7 @@ def test_one_that_diverges_fails_and_the_others_go_on(
     assert "the loss was nan at update 41" in str(results[1].failure)
     assert "seed 1" in str(results[1].failure)
     monkeypatch.setattr(Stacked, "update", plain)
-    untouched = population(tmp_path / "untouched", method="nothing")
+    untouched = population(tmp_path / "untouched", method=method)
     untouched.run()
     assert timeless(results)[0] == timeless(untouched.results())[0]
 

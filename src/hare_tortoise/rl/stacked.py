@@ -119,12 +119,17 @@ class Stacked:
         chosen = greedy(values(chooser, self.support), mask)
         found = self._loss(predicted, batch, valued, chosen, weights)
         found.mean.sum().backward()  # type: ignore[no-untyped-call]
+        gradients = [parameter.grad for parameter in self.online.parameters()]
+        finite = spare_each(gradients, found.mean.detach())
         if recipe.clip is not None:
-            clip_each([parameter.grad for parameter in self.online.parameters()], recipe.clip)
+            clip_each(gradients, recipe.clip)
         self.optimizer.step()
         self.moments.renew()
         self.targets.follow(self.updates + 1)
-        return Loss(found.rows.detach(), found.mean.detach(), found.priorities)
+        means = found.mean.detach().masked_fill(
+            ~finite, torch.nan
+        )  # the training reads of it that the agent failed
+        return Loss(found.rows.detach(), means, found.priorities)
 
     def catch_up(self) -> None:
         """Follow what was done to the agents since the last step: a method acted, a state was loaded."""
@@ -188,6 +193,34 @@ class Stacked:
         if self.support is None:
             return scalar_loss(predicted, batch.actions, *target, weights=weights)
         return distribution_loss(predicted, batch.actions, *target, self.support, weights=weights)
+
+
+@torch.no_grad()
+def spare_each(gradients: Sequence[Tensor | None], losses: Tensor) -> Tensor:
+    """Put the gradients of an agent to zero where they, or its loss, are not finite; in place, nothing is read.
+
+    So its weights stay finite: a reset of the hare, which refuses others, goes on for the agents beside it.
+
+    Args:
+        gradients: of stacked weights, (G, …) each.
+        losses: (G,).
+
+    Returns:
+        (G,) bool, False where an agent was spared.
+
+    Example:
+        >>> gradient = torch.tensor([[3.0, 4.0], [torch.nan, 0.4]])
+        >>> spare_each([gradient], torch.zeros(2))
+        tensor([ True, False])
+        >>> gradient[1]
+        tensor([0., 0.])
+    """
+    found = [gradient for gradient in gradients if gradient is not None]
+    sums = [gradient.flatten(1).sum(1) for gradient in found]
+    finite = torch.stack([losses, *sums]).isfinite().all(0)
+    for gradient in found:
+        gradient.masked_fill_(~finite.view(-1, *[1] * (gradient.dim() - 1)), 0.0)
+    return finite
 
 
 @torch.no_grad()

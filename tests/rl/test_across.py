@@ -14,7 +14,7 @@ import pytest
 
 from hare_tortoise.lab.resampling import resample
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.rl.comparison import compare_agents
+from hare_tortoise.rl.report.comparison import compare_agents
 from hare_tortoise.rl.scores import AGENTS, GAMES
 from tests.rl.agent_oracle import ATARI, atari, final, of, same
 from tests.rl.agent_results import ASTERIX, BREAKOUT, PAIR, SEQUENCE, experiment, results_of

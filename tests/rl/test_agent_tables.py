@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hare_tortoise.rl.comparison import compare_agents
-from hare_tortoise.rl.notes import notes
-from hare_tortoise.rl.sentence import sentences
-from hare_tortoise.rl.table import lay_out_games, markdown, tables
-from hare_tortoise.rl.wording import change
+from hare_tortoise.rl.report.comparison import compare_agents
+from hare_tortoise.rl.report.notes import notes
+from hare_tortoise.rl.report.sentence import sentences
+from hare_tortoise.rl.report.table import lay_out_games, markdown, tables
+from hare_tortoise.rl.report.wording import change
 from tests.lab.test_report import Page
 from tests.rl.agent_results import ARMS, ASTERIX, BREAKOUT, PAIR, SLOW, experiment, results_of
 from tests.rl.test_report import Made, made, mini, sequence, written

@@ -13,18 +13,18 @@ import pytest
 
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.rl.charts_sequence import sequence_picture, shares_of
-from hare_tortoise.rl.comparison import AgentComparison, compare_agents
 from hare_tortoise.rl.experiment import AgentExperiment
-from hare_tortoise.rl.figures import finished_of
-from hare_tortoise.rl.notes import notes
-from hare_tortoise.rl.picture import differences_picture, learning_picture, profile_picture
 from hare_tortoise.rl.recipes import find_agent
-from hare_tortoise.rl.report import write_report
+from hare_tortoise.rl.report.charts_sequence import sequence_picture, shares_of
+from hare_tortoise.rl.report.comparison import AgentComparison, compare_agents
+from hare_tortoise.rl.report.figures import finished_of
+from hare_tortoise.rl.report.notes import notes
+from hare_tortoise.rl.report.page import write_report
+from hare_tortoise.rl.report.picture import differences_picture, learning_picture, profile_picture
+from hare_tortoise.rl.report.sentence import sentences
+from hare_tortoise.rl.report.table import lay_out_across, lay_out_games, lay_out_published, markdown
+from hare_tortoise.rl.report.wording import change, span
 from hare_tortoise.rl.scores import GAMES
-from hare_tortoise.rl.sentence import sentences
-from hare_tortoise.rl.table import lay_out_across, lay_out_games, lay_out_published, markdown
-from hare_tortoise.rl.wording import change, span
 from tests.lab.test_report import PLOTLY, Page, without_plotly
 from tests.rl.agent_results import ARMS, ASTERIX, BREAKOUT, PAIR, SEQUENCE, SLOW, experiment, results_of
 

@@ -19,11 +19,12 @@ from hare_tortoise.lab.trial import Engine
 from hare_tortoise.rl import evaluation
 from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.asked import check_fit, recipe_for
+from hare_tortoise.rl.building import try_out
 from hare_tortoise.rl.environments import full_name, make_environments
 from hare_tortoise.rl.keeping import NOTHING
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.recipes import find_agent
-from hare_tortoise.rl.room import check_device, check_room, try_out
+from hare_tortoise.rl.room import check_device, check_room
 from hare_tortoise.rl.task import AgentTask
 from hare_tortoise.rl.trial import AgentTrial, Judging, identity
 

@@ -12,7 +12,8 @@ from hare_tortoise.lab import bootstrap
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.table import Columns, write_markdown
 from hare_tortoise.lab.wording import duration, labels
-from hare_tortoise.rl.entries import (
+from hare_tortoise.rl.keeping import NOTHING
+from hare_tortoise.rl.report.entries import (
     NORMALISED,
     RETURN,
     TRAINING,
@@ -24,12 +25,11 @@ from hare_tortoise.rl.entries import (
     AgentEntry,
     Figure,
 )
-from hare_tortoise.rl.figures import score_name
-from hare_tortoise.rl.keeping import NOTHING
-from hare_tortoise.rl.notes import notes
+from hare_tortoise.rl.report.figures import score_name
+from hare_tortoise.rl.report.notes import notes
+from hare_tortoise.rl.report.sentence import sentences
+from hare_tortoise.rl.report.wording import AGGREGATE_NAMES, SCORE, amount, change, span
 from hare_tortoise.rl.scores import human_score, random_score
-from hare_tortoise.rl.sentence import sentences
-from hare_tortoise.rl.wording import AGGREGATE_NAMES, SCORE, amount, change, span
 
 READING = (
     "In brackets the ends of the 95 % interval; * excludes zero. P better: share of the seeds above the reference. No "

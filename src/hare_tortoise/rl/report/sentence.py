@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hare_tortoise.lab.statistics import FEWEST, Estimate
 from hare_tortoise.lab.wording import labels, listing
-from hare_tortoise.rl.entries import RETURN, AgentComparison, AgentEntry
 from hare_tortoise.rl.keeping import NOTHING
-from hare_tortoise.rl.wording import SCORE, change, games_in, in_words, span
+from hare_tortoise.rl.report.entries import RETURN, AgentComparison, AgentEntry
+from hare_tortoise.rl.report.wording import SCORE, change, games_in, in_words, span
 
 FEW_GAMES = 4
 """More games than this are counted, not named one by one."""

@@ -24,8 +24,8 @@ from hare_tortoise.lab.aggregates import (
     performance_profile,
 )
 from hare_tortoise.lab.statistics import FEWEST, Estimate
-from hare_tortoise.rl.entries import Across, AcrossDifference, AcrossEntry, Named, Point
-from hare_tortoise.rl.figures import BySeed, Finished, Key, normalised, score_name
+from hare_tortoise.rl.report.entries import Across, AcrossDifference, AcrossEntry, Named, Point
+from hare_tortoise.rl.report.figures import BySeed, Finished, Key, normalised, score_name
 
 if TYPE_CHECKING:
     from hare_tortoise.rl.experiment import AgentExperiment

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hare_tortoise.lab.entries import Failure
 from hare_tortoise.lab.statistics import Estimate
-from hare_tortoise.rl.averaging import Averaging
+from hare_tortoise.rl.report.averaging import Averaging
 from hare_tortoise.rl.trial import THEN
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hare_tortoise.lab.sentence import Note
 from hare_tortoise.lab.statistics import FEWEST
 from hare_tortoise.lab.wording import labels, listing
-from hare_tortoise.rl.averaging import Averaging
-from hare_tortoise.rl.entries import AgentComparison
-from hare_tortoise.rl.figures import score_name
+from hare_tortoise.rl.report.averaging import Averaging
+from hare_tortoise.rl.report.entries import AgentComparison
+from hare_tortoise.rl.report.figures import score_name
 
 _PUBLISHED_STEPS = 100_000
 

@@ -45,9 +45,8 @@ def _of(experiment: AgentExperiment, line: AgentLine, kept: Mapping[str, AgentRe
 
 
 def _heading(experiment: AgentExperiment, line: AgentLine, records: Sequence[AgentRecord]) -> str:
-    """Say what was run, how much of it, with what, and what it cost."""
+    """Say what was run, how much of it, and with what."""
     recipe = experiment.recipe
-    hours = sum(float(r.result.rows[-1]["seconds"]) for r in records if r.result.rows) / 3600
     made_with = sorted({f"torch {r.made_with['torch']}, python {r.made_with['python']}" for r in records})
     processors = sorted({r.made_with["processor"] for r in records if r.made_with.get("processor")})
     whole = len(experiment.trials())
@@ -58,7 +57,7 @@ def _heading(experiment: AgentExperiment, line: AgentLine, records: Sequence[Age
     )
     return (
         f"`{recipe.name}`, {recipe.steps:,} steps a game, {recipe.replay_ratio:g} updates a step; seeds 0 to "
-        f"{experiment.seeds - 1}; {len(records)} trials, {hours:.2f} hours of training, the seeds of a method side "
-        f"by side in a process of one thread ({'; '.join(made_with)}; {'; '.join(processors)}; other work ran on "
+        f"{experiment.seeds - 1}; {len(records)} trials, the seeds of a method side by side "
+        f"in a process of one thread ({'; '.join(made_with)}; {'; '.join(processors)}; other work ran on "
         f"the machine, times are no measure of a method), `python -m evidence run {line.name}`.{some}"
     )

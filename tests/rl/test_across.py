@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtri, stdtrit
 
 from hare_tortoise.lab.resampling import resample
 from hare_tortoise.lab.trial import Result
@@ -62,9 +63,13 @@ def test_aggregates_over_games_have_the_intervals_of_the_stratified_bootstrap() 
     gains = np.array(drawn[0]) - np.array(drawn[1])
     (difference,) = ours.differences
     assert (difference.reference, theirs.differences) == ("nothing", ())
-    low, high = np.quantile(gains, (0.025, 0.975))
-    same(difference.aggregates[0].value, (naive_iqm(a) - naive_iqm(b), low, high))
-    assert difference.smallest == pytest.approx((high - low) / 2 * math.sqrt(4 / 3), rel=1e-9)
+    gain = naive_iqm(a) - naive_iqm(b)
+    by = math.sqrt(4 / 3) * stdtrit(9, 0.975) / ndtri(0.975)  # 3 games of 4 runs
+    low, high = gain + (np.quantile(gains, (0.025, 0.975)) - gain) * by
+    same(difference.aggregates[0].value, (gain, low, high))
+    assert difference.smallest == pytest.approx((high - low) / 2, rel=1e-9)
+    for place, naive in enumerate((naive_iqm, lambda scores: np.median(scores.mean(0)), np.mean, naive_gap)):
+        assert difference.aggregates[place].value.mean == pytest.approx(float(naive(a)) - float(naive(b)))
     wins = [(x > y) + (x == y) / 2 for j in range(3) for x in a[:, j] for y in b[:, j]]
     assert difference.improvement.mean == pytest.approx(sum(wins) / len(wins))
     for name, value in (

@@ -251,6 +251,29 @@ def test_pictures_are_whole_and_have_a_mark_for_each_line(mini: Made, sequence: 
     assert profile_picture(mini[0]) is None
 
 
+def test_bars_and_bands_reach_to_both_ends_of_their_intervals() -> None:
+    look = Look("#123456", 0)
+    even = (Estimate(5.0, 4.0, 6.0, 3), Estimate(7.0, 4.0, 8.0, 3))
+    drawn = draw_curves("title", "steps", "return", {look: [(0.0, even[0]), (10.0, even[1])]})
+    (band,) = (path for path in elements(drawn, "path") if path.get("opacity") == "0.13")
+    corners = [tuple(map(float, pair.split())) for pair in re.findall(r"[\d.]+ [\d.]+", str(band.get("d")))]
+    tops, feet = corners[:2], corners[:1:-1]
+    (line,) = (path for path in elements(drawn, "path") if path.get("stroke") == look.colour)
+    middle = [tuple(map(float, pair.split())) for pair in re.findall(r"[\d.]+ [\d.]+", str(line.get("d")))]
+    for (_, top), (_, foot), (_, mean), each in zip(tops, feet, middle, even, strict=True):
+        assert each.low is not None
+        assert each.high is not None
+        assert (foot - mean) / (foot - top) == pytest.approx((each.mean - each.low) / (each.high - each.low), abs=0.01)
+    bars = _panel(Panel("title", 0.0, [("name", "m", even[1])], str), {"m": look}, 100.0, 0.0)
+    ends = next(
+        list(map(float, found.groups()))
+        for part in bars
+        if (found := re.search(r"M([\d.]+) [\d.]+H([\d.]+)", part)) and look.colour in part
+    )
+    scale = 1.1 * 8.0  # from the line at 0 to the highest end, and a margin of 5 % on both sides
+    assert ends[1] - ends[0] == pytest.approx(_FIELD * 4.0 / scale, abs=0.2)
+
+
 def test_one_game_without_finished_trials_has_no_picture() -> None:
     planned = experiment(methods=("nothing",), seeds=1)
     results = [dataclasses.replace(result, failure="it broke") for result in results_of(planned)]

@@ -198,6 +198,7 @@ def _vector() -> AgentRecipe:
         hidden=256,
         dueling=False,
         atoms=None,
+        act_every=5_000,
         clip_rewards=False,
         lives_end=False,
         stack=1,

@@ -19,6 +19,7 @@ from hare_tortoise.rl.building import build_population, small, try_out
 from hare_tortoise.rl.environments import library_of
 from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.obtain import AgentBench, read
+from hare_tortoise.rl.population import check_graph
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.report.charts_sequence import sequence_picture
 from hare_tortoise.rl.report.comparison import compare_agents
@@ -96,11 +97,12 @@ def run_agents(
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
     check_device(engine.device)
     check(experiment)
-    stacked = check_together(experiment) if together or (together is None and engine.device != "cpu") else ""
-    if together and stacked:
-        raise ValueError(stacked)
-    as_one = not stacked and (together or (together is None and engine.device != "cpu"))
-    bench = AgentBench(out, engine, workers, quiet, checkpoint_every, bool(as_one))
+    as_one = together or (together is None and engine.device != "cpu")
+    if as_one and (refused := check_together(experiment, engine.device)):
+        if together:
+            raise ValueError(refused)
+        as_one = False
+    bench = AgentBench(out, engine, workers, quiet, checkpoint_every, as_one)
     wanted = experiment.trials()
     known = bench.identities(wanted)
     groups = bench.missing(wanted, known)
@@ -163,9 +165,11 @@ def check(experiment: AgentExperiment) -> None:
         try_out(trial)
 
 
-def check_together(experiment: AgentExperiment) -> str:
-    """Say why the seeds of a method cannot be trained over stacked weights; nothing where they can."""
+def check_together(experiment: AgentExperiment, device: str) -> str:
+    """Say why the seeds of a method cannot be trained over stacked weights on a device; nothing where they can."""
     try:
+        if device != "cpu":
+            check_graph(experiment.recipe)
         for method in experiment.methods:
             trials = [
                 AgentTrial(experiment.recipe, experiment.games[0], method, seed, experiment.judging)

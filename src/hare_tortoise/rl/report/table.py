@@ -356,7 +356,7 @@ def _across_cells(across: Across, entry: AcrossEntry) -> list[str]:
 def _across_difference(across: Across, found: AcrossDifference | None) -> list[str]:
     if found is None:
         return ["–"] * (3 if across.normalised else 1)
-    gain = next((each.value for each in found.aggregates if each.name == "iqm"), None)
+    gain = found.aggregate("iqm")
     smallest = "–" if found.smallest is None else f"{found.smallest:.{SCORE}f}"
     return [
         *([change(gain, decimals=SCORE), smallest] if across.normalised else []),

@@ -248,7 +248,7 @@ def games(given: argparse.Namespace) -> dict[str, Any]:
     def act(observations: torch.Tensor) -> torch.Tensor:
         stacks[:, :-1] = stacks[:, 1:].clone()
         stacks[:, -1] = observations
-        return agent.act(stacks, 0.001, draws)
+        return agent.choose(stacks, 0.001, draws)
 
     judged = played(environments, act, given.seconds)
     environments.close()

@@ -68,8 +68,9 @@ def test_aggregates_over_games_have_the_intervals_of_the_stratified_bootstrap() 
     low, high = gain + (np.quantile(gains, (0.025, 0.975)) - gain) * by
     same(difference.aggregates[0].value, (gain, low, high))
     assert difference.smallest == pytest.approx((high - low) / 2, rel=1e-9)
-    for place, naive in enumerate((naive_iqm, lambda scores: np.median(scores.mean(0)), np.mean, naive_gap)):
-        assert difference.aggregates[place].value.mean == pytest.approx(float(naive(a)) - float(naive(b)))
+    values = [(naive_iqm(x), float(np.median(x.mean(0))), float(x.mean()), naive_gap(x)) for x in (a, b)]
+    for each, mine, other in zip(difference.aggregates, *values, strict=True):
+        assert each.value.mean == pytest.approx(mine - other)
     wins = [(x > y) + (x == y) / 2 for j in range(3) for x in a[:, j] for y in b[:, j]]
     assert difference.improvement.mean == pytest.approx(sum(wins) / len(wins))
     for name, value in (
@@ -111,6 +112,10 @@ def test_two_seeds_have_aggregates_without_intervals() -> None:
     assert [each.value.low for each in pair.aggregates] == [None] * 4
     assert {share.low for share in pair.profile} == {None}
     assert pair.differences[0].smallest is None
+    gain = pair.differences[0].aggregate("mean")
+    assert gain is not None
+    means = [float(scores_of(results, method, (0, 1)).mean()) for method in (PAIR, "nothing")]
+    assert gain.mean == pytest.approx(means[0] - means[1])
     assert pair.aggregates[0].value.mean == pytest.approx(naive_iqm(scores_of(results, PAIR, (0, 1))))
 
 

@@ -166,7 +166,9 @@ def test_a_line_over_games_holds_what_its_columns_name() -> None:
         assert cells[f"IQM vs\n{name}"] == change(gain, decimals=3)
         assert cells[f"smallest\nvs {name}"] == f"{(gain.high - gain.low) / 2:.3f}"
         assert cells[f"P better than\n{name}"] == span(found.improvement, decimals=2)
-    text = next(each for each in sentences(compared) if each.startswith("Over 2 games, IQM") and "plain" in each)
+    text = next(
+        each for each in sentences(compared) if each.startswith("Over 2 games, IQM") and "plain" in each
+    )
     assert f"Hare & Tortoise ({in_words(change(to['nothing'].aggregate('iqm'), decimals=3))})" in text
 
 
@@ -197,7 +199,9 @@ def test_a_line_of_a_way_back_holds_what_its_columns_name(sequence: Made) -> Non
             expected.append(change(found if isinstance(found, Estimate) else found.difference))
     assert list(line[2:]) == expected
     assert len({*expected}) == 6
-    text = next(each for each in sentences(sequence[0]) if each.startswith("Return on minatar:space_invaders"))
+    text = next(
+        each for each in sentences(sequence[0]) if each.startswith("Return on minatar:space_invaders")
+    )
     assert f"Hare & Tortoise ({in_words(expected[0])})" in text
 
 

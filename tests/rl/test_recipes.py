@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from hare_tortoise.rl.agent import build_agent, build_network
+from hare_tortoise.rl.agent import build_agent
 from hare_tortoise.rl.environments import Space
+from hare_tortoise.rl.network import build_network
 from hare_tortoise.rl.recipe import OURS, AgentRecipe
 from hare_tortoise.rl.recipes import AGENTS, find_agent
 

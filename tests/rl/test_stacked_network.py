@@ -15,8 +15,8 @@ from hare_tortoise.networks.encoder import Encoder
 from hare_tortoise.networks.impala import impala_encoder
 from hare_tortoise.networks.minatar import minatar_encoder
 from hare_tortoise.networks.nature import nature_encoder
-from hare_tortoise.rl.agent import QNetwork, VectorEncoder
 from hare_tortoise.rl.heads import QHead
+from hare_tortoise.rl.network import QNetwork, VectorEncoder
 from hare_tortoise.rl.prediction import Prediction
 from hare_tortoise.rl.stacked_network import StackedNetwork
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hare_tortoise.networks.encoder import Encoder
-from hare_tortoise.rl.agent import QNetwork, VectorEncoder
 from hare_tortoise.rl.heads import QHead
+from hare_tortoise.rl.network import QNetwork, VectorEncoder
 
 Weights = Mapping[str, Tensor]
 Layer = Callable[[Tensor, Weights], Tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from torch import Tensor
 from hare_tortoise.lab.job import Moment, StoppedError
 from hare_tortoise.lab.store import Run, Store
 from hare_tortoise.lab.trial import Engine, Result, Row, run_name
-from hare_tortoise.rl import obtain
+from hare_tortoise.rl import building, obtain
 from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.recipes import find_agent
 from hare_tortoise.rl.replay import Batch
-from hare_tortoise.rl.run import run_agents
+from hare_tortoise.rl.run import check_together, run_agents
 from hare_tortoise.rl.stacked import Stacked
 from hare_tortoise.rl.task import AgentTask, PopulationTask
 from hare_tortoise.rl.trial import AgentTrial, Judging, identity
@@ -85,6 +86,29 @@ def test_an_agent_of_a_population_is_the_agent_alone_but_for_rounding(tmp_path: 
     assert other.rows[0]["loss"] != other.rows[0]["length"]
     losses = {result.rows[0]["loss"] for result in together.results() if result is not None}
     assert len(losses) == 3
+
+
+def test_agents_of_a_population_are_judged_on_games_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, seeds = population(Path()), []
+
+    def noted(agent: Any, game: str, *, seed: int, **more: Any) -> list[float]:
+        seeds.append(seed)
+        return [1.0]
+
+    monkeypatch.setattr(building, "evaluate", noted)
+    training = building.build_population(task.trials)
+    for place in range(3):
+        assert training.measured.evaluate is not None
+        training.measured.evaluate(training.agents[place], place, 1_000, True)
+    assert seeds == [0, 1, 2]
+
+
+def test_what_a_graph_cannot_follow_is_told_before_a_gpu_is_asked() -> None:
+    planned = experiment(2, "nothing")
+    assert check_together(planned, "cuda") == check_together(planned, "cpu") == ""
+    other = replace(planned, recipe=planned.recipe.replace(replay="prioritised"))
+    assert "expected uniform" in check_together(other, "cuda")
+    assert check_together(other, "cpu") == ""
 
 
 def test_without_checkpoints_nothing_is_saved_and_all_is_done_again(tmp_path: Path) -> None:

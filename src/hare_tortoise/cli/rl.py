@@ -89,7 +89,7 @@ What is finished is kept in the output folder: the same command again runs only 
 
         experiments = self.experiments()
         for experiment in experiments[1:]:
-            check(experiment)  # before the first one runs, which checks itself
+            check(experiment, self.out)  # before the first one runs, which checks itself
         codes = []
         for experiment in experiments:
             out = self.out if len(experiments) == 1 else self.out / experiment.recipe.name

@@ -2,8 +2,8 @@
 
 Where to look:
 
-- an agent: `recipe` and `recipes` (every value), `agent`, `network`, `heads`, `noisy`, `prediction`, and `keeping`, with
-  its target network and its method;
+- an agent: `recipe` and `recipes` (every value), `agent`, `network`, `heads`, `noisy`, `prediction`, and `keeping`,
+  which has its target network and its method;
 - its step: `losses`, `augmentation`, `update`, of many at once `stacked` and, on a GPU, `population`;
 - games: `interface`, `environments`, `atari`, `minatar`, `gymnasium_games`, `episodes`, `lockstep`, `stage`;
 - memory: `replay` on a `ring`, `replay_file`, `priorities`; `schedules`;

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from hare_tortoise.lab.trial import derive_seed
-from hare_tortoise.rl.environments import Space, full_name, legal_actions
+from hare_tortoise.rl.environments import Space, full_name, has_full_set, legal_actions
 from hare_tortoise.rl.heads import atom_values, greedy, values
 from hare_tortoise.rl.keeping import Keeping, keep
 from hare_tortoise.rl.network import QNetwork, build_network, input_shape, prepare
 from hare_tortoise.rl.player import Player
 from hare_tortoise.rl.precision import precision_of
 from hare_tortoise.rl.recipe import AgentRecipe
+from hare_tortoise.rl.room import check_device
 from hare_tortoise.rl.stage import padded, stage_of
 from hare_tortoise.rl.stored import read_agent
 
@@ -77,6 +78,7 @@ class Agent:
             FileNotFoundError: There is no run, or it is not finished.
             ValueError: The run is no agent's, it failed, or the folder holds several.
         """
+        check_device(str(device))
         stored = read_agent(run)
         trial = stored.trial
 
@@ -87,8 +89,15 @@ class Agent:
             return build_agent(recipe, space, method, seed, actions=stage.actions, device=device)
 
         agent = build(padded(trial.games))
-        if _shapes(agent.online.state_dict()) != _shapes(stored.online):
+        if _shapes(agent.online.state_dict()) != _shapes(stored.online) and all(
+            map(has_full_set, trial.games)
+        ):
             agent = build(True)  # it was trained beside agents on other games
+        if _shapes(agent.online.state_dict()) != _shapes(stored.online):
+            raise ValueError(
+                f"{run} holds weights of other shapes than encoder {trial.recipe.encoder} has now: the code "
+                "has changed since; take the code that it was trained with, or train again"
+            )
         agent.online.load_state_dict(stored.online)
         agent.target.load_state_dict(stored.deployed)  # where the online network plays, a copy of it
         agent.games = trial.games

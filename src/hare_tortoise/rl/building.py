@@ -12,6 +12,7 @@ from hare_tortoise.lab.trial import derive_seed
 from hare_tortoise.rl.agent import Agent, build_agent
 from hare_tortoise.rl.evaluation import evaluate
 from hare_tortoise.rl.measuring import Measured
+from hare_tortoise.rl.network import prepare
 from hare_tortoise.rl.population import Graphed
 from hare_tortoise.rl.stacked import Stacked
 from hare_tortoise.rl.stage import stage_of
@@ -69,6 +70,8 @@ def try_out(trial: AgentTrial) -> None:
     training = build_training(small(trial))
     (agent,) = training.agents
     if agent.keeping.acting:
+        with torch.no_grad():  # some methods look at what is called in a forward
+            agent.online(prepare(training.stacks.to(agent.device), agent.shape), agent.mask)
         try:
             agent.keeping.act()
             agent.optimizer.step()  # no gradients: only the method is heard

@@ -130,9 +130,13 @@ def evaluate(agent: Agent, episodes: int = 100, env: str | None = None, *, seed:
 def _trial(
     recipe: AgentRecipe | str | None, env: Sequence[str], method: str, seed: int, changes: Mapping[str, Any]
 ) -> AgentTrial:
+    if not env or not all(isinstance(name, str) for name in env):
+        raise ValueError(f"env: got {env!r}, expected the name of an environment, or several")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed: got {seed!r}, expected a whole number of at least 0")
+    if not isinstance(recipe, AgentRecipe | str | None):
+        raise ValueError(f"recipe: got {recipe!r}, expected the name of one, or an AgentRecipe")
     games = tuple(full_name(name) for name in env)
-    if not games:
-        raise ValueError("env: got no environment, expected one or more")
     if recipe is None:
         recipe = recipe_for(games[0])
     elif isinstance(recipe, str):

@@ -29,7 +29,7 @@ from hare_tortoise.rl.report.page import write_report
 from hare_tortoise.rl.report.picture import differences_picture, learning_picture, profile_picture
 from hare_tortoise.rl.report.table import markdown
 from hare_tortoise.rl.report.wording import file_name
-from hare_tortoise.rl.room import check_device
+from hare_tortoise.rl.room import check_device, check_room
 from hare_tortoise.rl.trial import AgentTrial, Judging
 
 KIND = "agents"
@@ -149,8 +149,12 @@ def is_of_agents(path: Path) -> bool:
     return bool(archive.read(path)[0].get("kind") == KIND)
 
 
-def check(experiment: AgentExperiment) -> None:
+def check(experiment: AgentExperiment, out: Path | None = None) -> None:
     """Try out the first method on each game, and each other method on the first game.
+
+    Args:
+        experiment: what is to run.
+        out: where, so that each replay must fit; None: that is looked at elsewhere.
 
     Raises:
         ValueError: There is no such game or method, or parts do not fit together.
@@ -163,6 +167,8 @@ def check(experiment: AgentExperiment) -> None:
     others = [replace(trials[0], method=method) for method in experiment.methods[1:]]
     for trial in [*trials, *others]:
         try_out(trial)
+    if out is not None:
+        check_room(trials, out=out, at_once=1)
 
 
 def check_together(experiment: AgentExperiment, device: str) -> str:

@@ -139,6 +139,16 @@ def test_tables_for_the_terminal(mini: Made, sequence: Made) -> None:
     assert "backward" in text
 
 
+def test_in_a_narrow_terminal_no_number_is_cut() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    compared = made(atari(["Pong", "Assault"]), scale=20.0)[0]
+    for table in tables(compared):
+        console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    assert "published" not in text
+
+
 def test_markdown_has_every_line(mini: Made, sequence: Made) -> None:
     text = markdown(mini[0])
     for line in lay_out_games(mini[0]).lines:

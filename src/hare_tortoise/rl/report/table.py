@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -258,7 +260,8 @@ def tables(comparison: AgentComparison) -> list[Table]:
     Returns:
         Tables to print with rich: over the games, of the games, of each sequence; those that there are.
     """
-    found = [("over the games", lay_out_across(comparison)), ("", lay_out_games(comparison, complete=False))]
+    across = replace(lay_out_across(comparison), baselines=())  # what others published stands in the report
+    found = [("over the games", across), ("", lay_out_games(comparison, complete=False))]
     found += [
         (f"in sequence: {', '.join(games)}", lay_out_sequence(comparison, games, complete=False))
         for games in comparison.games
@@ -283,7 +286,8 @@ def _rich(comparison: AgentComparison, title: str, columns: Columns, below: Sequ
         caption_justify="left",
     )
     for number, name in enumerate(columns.header):
-        laid.add_column(Text(name), justify="right" if number else "left", vertical="bottom")
+        side: JustifyMethod = "right" if number else "left"
+        laid.add_column(Text(name), justify=side, vertical="bottom", overflow="fold")  # no digit is cut off
     for line in (*columns.lines, *columns.baselines):
         laid.add_row(*(Text(cell, style="bold" if cell.endswith("*") else "") for cell in line))
     return laid

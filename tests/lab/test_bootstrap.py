@@ -156,7 +156,7 @@ def test_width_of_a_mean_in_closed_form() -> None:
     assert (found.high - found.low) / 2 == pytest.approx(NORMAL * spread, rel=0.03)
 
 
-def false_claims(runs: int, games: int, widen: bool, experiments: int = 300) -> float:
+def false_claims(runs: int, games: int, widen: bool, experiments: int = 200) -> float:
     """Share of experiments with two methods alike whose interval of the difference of the IQM leaves out zero."""
     rng = np.random.default_rng(10 * runs + games)
     spread, claims = np.exp(0.5 * rng.normal(size=games)), 0

@@ -84,7 +84,7 @@ def test_twenty_kills_of_each(tmp_path: Path) -> None:
     check(list(TRIALS), tmp_path, 20)
 
 
-# --- a kill at every third write, fsync or rename ---------------------------------------------------------------
+# --- a kill at every fifth write, fsync or rename ---------------------------------------------------------------
 
 
 def counted(task: AgentTask | PopulationTask, die_at: int | None) -> int:
@@ -115,7 +115,7 @@ def counted(task: AgentTask | PopulationTask, die_at: int | None) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_kill_at_every_third_write_fsync_or_rename(tmp_path: Path) -> None:
+def test_a_kill_at_every_fifth_write_fsync_or_rename(tmp_path: Path) -> None:
     """Two phases of a few steps each, with a checkpoint after every step."""
     small: dict[str, Any] = {"warm_up": 4, "steps": 6, "n_step": 1, "capacity": 5}
     planned = trial_of("phases", **small)
@@ -123,7 +123,7 @@ def test_a_kill_at_every_third_write_fsync_or_rename(tmp_path: Path) -> None:
     expected = outcome(whole.run(), whole)
     points = counted(task_of(planned, tmp_path / "count", checkpoint_every=0.0), None)
     assert points > 100
-    for point in range(1, points + 1, 3):
+    for point in range(1, points + 1, 5):
         task = task_of(planned, tmp_path / str(point), checkpoint_every=0.0)
         assert counted(task, point) == -1
         assert outcome(task.run(), task) == expected, point

@@ -79,7 +79,7 @@ def bare(recipe: AgentRecipe, training: Training) -> Callable[[], object]:
 def acting(agent: Agent, training: Training) -> Callable[[], object]:
     """The choice of an action, always for the same observations."""
     draws = torch.Generator().manual_seed(0)
-    return lambda: agent.act(training.stacks, 0.01, draws)
+    return lambda: agent.choose(training.stacks, 0.01, draws)
 
 
 def against_bare_steps(quick: bool) -> list[Row]:

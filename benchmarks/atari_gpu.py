@@ -248,7 +248,7 @@ def games(given: argparse.Namespace) -> dict[str, Any]:
     def act(observations: torch.Tensor) -> torch.Tensor:
         stacks[:, :-1] = stacks[:, 1:].clone()
         stacks[:, -1] = observations
-        return agent.act(stacks, 0.001, draws)
+        return agent.choose(stacks, 0.001, draws)
 
     judged = played(environments, act, given.seconds)
     environments.close()
@@ -258,17 +258,26 @@ def games(given: argparse.Namespace) -> dict[str, Any]:
         training.advance()
         return 1
 
+    def choose() -> int:
+        training.engine.act(training.stacks, 0.01, training.draws["play"], training.draws["noise"])
+        return 1
+
+    acting = 1e3 / rate(choose, given.seconds, given.device)
+    found[f"ms to choose the actions of {together} agents"] = acting
     whole = rate(advance, given.seconds, given.device)
     found[f"steps of {together} agents in training, per second"] = whole
     training.close()
     trained, evaluated = STEPS / whole / 60, len(names) * 100 * EPISODE / judged / 60
     found[f"projected: minutes for {together} of 26 games x 1 seed"] = trained + evaluated
     found["of that evaluation"] = evaluated
+    found["and with curves"] = trained + 2 * evaluated  # ten episodes in ten places are as many as at the end
     if given.updates is not None and "130" in (known := json.loads(given.updates.read_text())):
         step = known["130"]["ms for a gradient step of all"]
-        act_and_play = 130 / found["steps of 130 games, per second"] * 1e3
-        minutes = STEPS * max(2 * step, act_and_play) / 6e4 + 5 * evaluated
+        play = 130 / found["steps of 130 games, per second"] * 1e3
+        chosen = 130 / together * acting
+        minutes = STEPS * (chosen + max(2 * step, play)) / 6e4 + 5 * evaluated
         found["projected: minutes for 26 games x 5 seeds"] = minutes
+        found["projected: the same with curves"] = minutes + 5 * evaluated
     for name, value in found.items():
         print(f"{name}: {value:,.2f}", flush=True)
     return found

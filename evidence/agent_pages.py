@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evidence.agents import AGENT_LINES, AgentLine, AgentRecord, key, read_all
-from hare_tortoise.lab.trial import Result
-from hare_tortoise.rl.comparison import compare_agents
 from hare_tortoise.rl.experiment import AgentExperiment
-from hare_tortoise.rl.figures import finished_of
-from hare_tortoise.rl.picture import differences_picture, learning_picture
-from hare_tortoise.rl.table import markdown
+from hare_tortoise.rl.report.comparison import compare_agents
+from hare_tortoise.rl.report.figures import finished_of
+from hare_tortoise.rl.report.picture import differences_picture, learning_picture
+from hare_tortoise.rl.report.table import markdown
 
 
 def contents() -> dict[str, str]:
@@ -36,24 +35,18 @@ def _of(experiment: AgentExperiment, line: AgentLine, kept: Mapping[str, AgentRe
     found = {f"{name}.md": f"{_heading(experiment, line, records)}\n\n{markdown(comparison)}"}
     if (picture := differences_picture(comparison)) is not None:
         found[f"{name}.svg"] = picture
+    methods = comparison.methods
+    finished = finished_of(comparison.recipe, comparison.steps, comparison.games, methods, results)
     for place, games in enumerate(experiment.games):
-        drawn = _learning(experiment, games, results)
+        drawn = learning_picture(comparison, games, finished)
         if drawn is not None:
             found[f"{name}-learning-{place}.svg"] = drawn
     return found
 
 
-def _learning(experiment: AgentExperiment, games: Sequence[str], results: Sequence[Result]) -> str | None:
-    comparison = compare_agents(experiment, results)
-    recipe, methods = comparison.recipe, comparison.methods
-    finished = finished_of(recipe, comparison.steps, comparison.games, methods, results)
-    return learning_picture(comparison, tuple(games), finished)
-
-
 def _heading(experiment: AgentExperiment, line: AgentLine, records: Sequence[AgentRecord]) -> str:
-    """Say what was run, how much of it, with what, and what it cost."""
+    """Say what was run, how much of it, and with what."""
     recipe = experiment.recipe
-    hours = sum(float(r.result.rows[-1]["seconds"]) for r in records if r.result.rows) / 3600
     made_with = sorted({f"torch {r.made_with['torch']}, python {r.made_with['python']}" for r in records})
     processors = sorted({r.made_with["processor"] for r in records if r.made_with.get("processor")})
     whole = len(experiment.trials())
@@ -64,7 +57,7 @@ def _heading(experiment: AgentExperiment, line: AgentLine, records: Sequence[Age
     )
     return (
         f"`{recipe.name}`, {recipe.steps:,} steps a game, {recipe.replay_ratio:g} updates a step; seeds 0 to "
-        f"{experiment.seeds - 1}; {len(records)} trials, {hours:.2f} hours of training, the seeds of a method side "
-        f"by side in a process of one thread ({'; '.join(made_with)}; {'; '.join(processors)}; other work ran on "
+        f"{experiment.seeds - 1}; {len(records)} trials, the seeds of a method side by side "
+        f"in a process of one thread ({'; '.join(made_with)}; {'; '.join(processors)}; other work ran on "
         f"the machine, times are no measure of a method), `python -m evidence run {line.name}`.{some}"
     )

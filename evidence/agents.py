@@ -20,7 +20,7 @@ DATA = Path(__file__).parent.parent / "docs" / "results" / "agents"
 NOTHING = "nothing"
 SLOW = "ema(decay=0.999)"
 HEAD = "head-reset"
-SHRINK = "shrink-perturb(shrink=0.8, perturb=0.2, noise=initial)+head-reset"
+SHRINK = "shrink-perturb(shrink=0.8, perturb=0.2, noise=fresh)+head-reset"
 
 
 def hare_tortoise(decay: float, reset_every: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,9 @@ from hare_tortoise.lab import files, obtain
 from hare_tortoise.lab.executor import Inline
 from hare_tortoise.rl.asked import METHODS, games_of
 from hare_tortoise.rl.atari import ATARI_100K
+from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.recipes import find_agent
+from hare_tortoise.rl.run import AgentOutcome
 from hare_tortoise.rl.trial import Judging
 
 DRAWN = "tests.rl.own_games:drawn"
@@ -128,6 +131,38 @@ def test_what_was_finished_is_not_run_again(finished: Path, capsys: pytest.Captu
     assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*.*")} == before
     assert len(before) == 6
     assert capsys.readouterr().out.splitlines()[-1] == str(out / "report.html")
+
+
+def test_how_it_is_run_is_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def noted(experiment: AgentExperiment, **settings: Any) -> AgentOutcome:
+        given.update(settings)
+        return AgentOutcome(None, ("nothing was run",), None)
+
+    monkeypatch.setattr("hare_tortoise.rl.run.run_agents", noted)
+    words = ["rl", "--env", "CartPole-v1", "--threads", "3", "--checkpoint-every", "7", "--workers", "2"]
+    main([*words, "--device", "cpu", "--together", "--quiet", "--out", str(tmp_path / "out")])
+    expected = {
+        "threads": 3,
+        "checkpoint_every": 7.0,
+        "workers": 2,
+        "device": "cpu",
+        "together": True,
+        "quiet": True,
+    }
+    assert {name: given[name] for name in expected} == expected
+    assert given["out"] == tmp_path / "out"
+    main(["rl", "--env", "CartPole-v1", "--out", str(tmp_path / "out")])
+    assert (given["threads"], given["checkpoint_every"], given["together"]) == (1, 20.0, None)
+
+
+def test_a_replay_that_is_too_large_is_told_before_the_first_of_several_games(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rl", "--env", "CartPole-v1,minatar:breakout", "--set", "capacity=100000000"]
+    assert "the replay takes 41," in refused([*words, "--out", str(tmp_path / "out")], capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_by_default_the_control_of_the_resets_is_run_too() -> None:

@@ -173,7 +173,7 @@ def test_curves_are_those_of_rliable_where_the_same_runs_are_drawn() -> None:
         assert stepped[0].high == close(curve["high"][step])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices())
 def test_aggregates_are_those_of_loops(scores: Any) -> None:
     for ours, naive in PAIRS.items():
@@ -184,7 +184,7 @@ def test_aggregates_are_those_of_loops(scores: Any) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 5).flatmap(lambda games: st.tuples(matrices(games=games), matrices(games=games))))
 def test_improvement_is_that_of_loops_and_mirrors(two: tuple[Any, Any]) -> None:
     ours, theirs = two

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from hare_tortoise.lab import resampling
 from hare_tortoise.lab.aggregates import average_probability_of_improvement, iqm, mean, optimality_gap
@@ -20,7 +20,7 @@ from hare_tortoise.lab.bootstrap import (
     intervals_of_curve,
     intervals_of_profile,
     note,
-    smallest_difference,
+    widened,
 )
 from hare_tortoise.lab.resampling import resample
 from hare_tortoise.lab.statistics import Estimate
@@ -156,24 +156,31 @@ def test_width_of_a_mean_in_closed_form() -> None:
     assert (found.high - found.low) / 2 == pytest.approx(NORMAL * spread, rel=0.03)
 
 
-@pytest.mark.parametrize("seeds", [None, 16])
-def test_smallest_difference_of_means_in_closed_form(seeds: int | None) -> None:
-    games, runs = 40, 4
-    rng = np.random.default_rng(2)
-    shared = rng.normal(size=(runs, games))
-    ours, theirs = (
-        shared + 0.3 * rng.normal(size=(runs, games)),
-        shared + 0.4 * rng.normal(size=(runs, games)),
-    )
-    number = seeds or runs
-    # without bias, though there are few runs: n − 1 in the denominator
-    paired = math.sqrt(((ours - theirs).var(axis=0, ddof=1) / number).sum()) / games
-    apart = math.sqrt(((ours.var(axis=0, ddof=1) + theirs.var(axis=0, ddof=1)) / number).sum()) / games
-    assert smallest_difference(ours, theirs, mean, seeds=seeds) == pytest.approx(NORMAL * paired, rel=0.03)
-    assert smallest_difference(ours, theirs, mean, seeds=seeds, paired=False) == pytest.approx(
-        NORMAL * apart, rel=0.03
-    )
-    assert apart > 2 * paired
+def false_claims(runs: int, games: int, widen: bool, experiments: int = 200) -> float:
+    """Share of experiments with two methods alike whose interval of the difference of the IQM leaves out zero."""
+    rng = np.random.default_rng(10 * runs + games)
+    spread, claims = np.exp(0.5 * rng.normal(size=games)), 0
+    for seed in range(experiments):
+        ours, theirs = (spread * rng.normal(size=(runs, games)) for _ in range(2))
+        found = interval_of_difference(ours, theirs, repeats=300, seed=seed)
+        claims += (widened(found, games) if widen else found).sign != 0
+    return claims / experiments
+
+
+@pytest.mark.parametrize(("runs", "games"), [(3, 2), (3, 12), (5, 3)])
+def test_a_widened_interval_claims_no_more_than_it_says(runs: int, games: int) -> None:
+    assert false_claims(runs, games, widen=False) > 0.07
+    assert 0.015 < false_claims(runs, games, widen=True) < 0.085
+
+
+def test_widening_in_closed_form() -> None:
+    found = widened(Estimate(1.0, 0.8, 1.5, 4), games=2)
+    by = math.sqrt(4 / 3) * float(stdtrit(6, 0.975)) / NORMAL
+    assert found.low == pytest.approx(1 - 0.2 * by)
+    assert found.high == pytest.approx(1 + 0.5 * by)
+    assert (found.mean, found.count) == (1.0, 4)
+    few = Estimate(1.0, None, None, 2)
+    assert widened(few, games=2) == few
 
 
 def coverage(runs: int, games: int, experiments: int = 400) -> float:
@@ -211,7 +218,6 @@ def test_the_note() -> None:
         lambda scores: interval_of_improvement(OURS, scores),
         lambda scores: intervals_of_profile(scores, [0.5]),
         lambda scores: intervals_of_curve([scores]),
-        lambda scores: smallest_difference(scores, scores),
     ],
 )
 def test_fewer_than_three_seeds_are_refused(call: Callable[[Any], object]) -> None:
@@ -270,7 +276,6 @@ ROWS = resample(5, 7, repeats=6)
             r"indices of theirs: got int32 of shape \(6, 5, 7\)",
         ),
         (lambda: intervals_of_curve(OURS), r"scores: got an array of shape \(5, 7\), expected \(steps, runs"),
-        (lambda: smallest_difference(OURS, THEIRS, seeds=0), r"seeds: got 0, expected the runs of a game"),
         (lambda: resample(0, 3), r"runs: got 0, expected a whole number"),
         (lambda: resample(3, 0), r"games: got 0, expected a whole number"),
         (lambda: note(0), r"seeds: got 0, expected the runs of a game"),

@@ -36,7 +36,7 @@ class Oracle:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@settings(max_examples=25, database=None)
 @given(events=st.lists(st.sampled_from(EVENTS), max_size=40), every=st.sampled_from([None, 1, 2, 3, 7]))
 def test_any_history(name: str, events: list[str], every: int | None) -> None:
     model = nn.Linear(1, 1, bias=False, dtype=torch.float64)

@@ -11,10 +11,10 @@ from scipy import stats
 
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.rl.comparison import RETURN, AgentComparison
-from hare_tortoise.rl.entries import Figure
 from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.recipes import find_agent
+from hare_tortoise.rl.report.comparison import RETURN, AgentComparison
+from hare_tortoise.rl.report.entries import Figure
 from tests.rl.agent_results import PAIR
 
 ATARI = (("atari:Assault",), ("atari:Pong",), ("atari:Breakout",))

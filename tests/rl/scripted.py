@@ -105,6 +105,7 @@ class Noting:
         self.stacks: list[list[list[float]]] = []
         self.epsilons: list[float] = []
         self.batches: list[Batch] = []
+        self.weights: list[Tensor | None] = []
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -123,4 +124,5 @@ class Noting:
         self.batches.append(batch)
         loss = self.losses.pop(0) if self.losses else 1.0
         rows = torch.full(batch.returns.shape, loss)
-        return Loss(rows, rows.mean(1), rows)
+        self.weights.append(weights)
+        return Loss(rows, rows.mean(1), batch.indices.float() + 1)

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtri, stdtrit
 
 from hare_tortoise.lab.resampling import resample
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.rl.comparison import compare_agents
+from hare_tortoise.rl.report.comparison import compare_agents
 from hare_tortoise.rl.scores import AGENTS, GAMES
 from tests.rl.agent_oracle import ATARI, atari, final, of, same
 from tests.rl.agent_results import ASTERIX, BREAKOUT, PAIR, SEQUENCE, experiment, results_of
@@ -62,9 +63,14 @@ def test_aggregates_over_games_have_the_intervals_of_the_stratified_bootstrap() 
     gains = np.array(drawn[0]) - np.array(drawn[1])
     (difference,) = ours.differences
     assert (difference.reference, theirs.differences) == ("nothing", ())
-    low, high = np.quantile(gains, (0.025, 0.975))
-    same(difference.aggregates[0].value, (naive_iqm(a) - naive_iqm(b), low, high))
-    assert difference.smallest == pytest.approx((high - low) / 2 * math.sqrt(4 / 3), rel=1e-9)
+    gain = naive_iqm(a) - naive_iqm(b)
+    by = math.sqrt(4 / 3) * stdtrit(9, 0.975) / ndtri(0.975)  # 3 games of 4 runs
+    low, high = gain + (np.quantile(gains, (0.025, 0.975)) - gain) * by
+    same(difference.aggregates[0].value, (gain, low, high))
+    assert difference.smallest == pytest.approx((high - low) / 2, rel=1e-9)
+    values = [(naive_iqm(x), float(np.median(x.mean(0))), float(x.mean()), naive_gap(x)) for x in (a, b)]
+    for each, mine, other in zip(difference.aggregates, *values, strict=True):
+        assert each.value.mean == pytest.approx(mine - other)
     wins = [(x > y) + (x == y) / 2 for j in range(3) for x in a[:, j] for y in b[:, j]]
     assert difference.improvement.mean == pytest.approx(sum(wins) / len(wins))
     for name, value in (
@@ -106,6 +112,10 @@ def test_two_seeds_have_aggregates_without_intervals() -> None:
     assert [each.value.low for each in pair.aggregates] == [None] * 4
     assert {share.low for share in pair.profile} == {None}
     assert pair.differences[0].smallest is None
+    gain = pair.differences[0].aggregate("mean")
+    assert gain is not None
+    means = [float(scores_of(results, method, (0, 1)).mean()) for method in (PAIR, "nothing")]
+    assert gain.mean == pytest.approx(means[0] - means[1])
     assert pair.aggregates[0].value.mean == pytest.approx(naive_iqm(scores_of(results, PAIR, (0, 1))))
 
 

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from hare_tortoise.rl.comparison import compare_agents
-from hare_tortoise.rl.notes import notes
-from hare_tortoise.rl.sentence import sentences
-from hare_tortoise.rl.table import lay_out_games, markdown, tables
-from hare_tortoise.rl.wording import change
+from hare_tortoise.lab.statistics import Estimate
+from hare_tortoise.rl.report.comparison import compare_agents
+from hare_tortoise.rl.report.notes import notes
+from hare_tortoise.rl.report.sentence import sentences
+from hare_tortoise.rl.report.table import (
+    lay_out_across,
+    lay_out_games,
+    lay_out_matrix,
+    lay_out_revisits,
+    markdown,
+    tables,
+)
+from hare_tortoise.rl.report.wording import change, in_words, span
 from tests.lab.test_report import Page
-from tests.rl.agent_results import ARMS, ASTERIX, BREAKOUT, PAIR, SLOW, experiment, results_of
-from tests.rl.test_report import Made, made, mini, sequence, written
+from tests.rl.agent_results import ARMS, ASTERIX, BREAKOUT, PAIR, SEQUENCE, SLOW, experiment, results_of
+from tests.rl.test_report import Made, atari, made, mini, sequence, written
 
 __all__ = ["mini", "sequence"]  # fixtures
 
@@ -130,9 +139,88 @@ def test_tables_for_the_terminal(mini: Made, sequence: Made) -> None:
     assert "backward" in text
 
 
+def test_in_a_narrow_terminal_no_number_is_cut() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    compared = made(atari(["Pong", "Assault"]), scale=20.0)[0]
+    for table in tables(compared):
+        console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    assert "published" not in text
+
+
 def test_markdown_has_every_line(mini: Made, sequence: Made) -> None:
     text = markdown(mini[0])
     for line in lay_out_games(mini[0]).lines:
         assert f"| {' | '.join(cell.replace('*', chr(92) + '*') for cell in line)} |" in text
     assert text.count("\n| minatar:breakout |") == 4
     assert "| game | method |" in markdown(sequence[0])
+
+
+# --- every cell comes from the figure that its column names --------------------------------------------------------
+
+
+def test_a_line_over_games_holds_what_its_columns_name() -> None:
+    compared = made(atari(["Pong", "Assault"]), scale=20.0)[0]
+    assert compared.across is not None
+    columns = lay_out_across(compared)
+    entry = compared.across.entries[2]
+    cells = dict(zip(columns.header, columns.lines[2], strict=True))
+    to = {found.reference: found for found in entry.differences}
+    assert {*to} == {"nothing", SLOW}
+    for name, found in (("plain agent", to["nothing"]), ("no reset", to[SLOW])):
+        gain = found.aggregate("iqm")
+        assert gain is not None
+        assert gain.low is not None
+        assert gain.high is not None
+        assert cells[f"IQM vs\n{name}"] == change(gain, decimals=3)
+        assert cells[f"smallest\nvs {name}"] == f"{(gain.high - gain.low) / 2:.3f}"
+        assert cells[f"P better than\n{name}"] == span(found.improvement, decimals=2)
+    text = next(
+        each for each in sentences(compared) if each.startswith("Over 2 games, IQM") and "plain" in each
+    )
+    assert f"Hare & Tortoise ({in_words(change(to['nothing'].aggregate('iqm'), decimals=3))})" in text
+
+
+def test_without_a_common_scale_two_seeds_have_no_probability() -> None:
+    planned = experiment([BREAKOUT, ASTERIX], methods=("nothing", "head-reset", PAIR), seeds=3)
+    results = [r for r in results_of(planned) if (r.method, r.seed) != ("head-reset", 2)]
+    text = sentences(compare_agents(planned, results))[0]
+    assert "Hare & Tortoise (0." in text or "Hare & Tortoise (1.00, " in text
+    assert text.endswith("; of head reset too few seeds finished.")
+
+
+def test_a_matrix_has_a_line_after_each_phase(sequence: Made) -> None:
+    columns = lay_out_matrix(sequence[0], SEQUENCE)
+    entry = sequence[0].entry(SEQUENCE, "nothing")
+    assert [line[:2] for line in columns.lines[:4]] == [("plain agent", f"phase {n}") for n in (1, 2, 3, 4)]
+    assert columns.lines[1][2:] == tuple(span(value) for value in entry.matrix[1])
+    assert [row[1] for row in entry.matrix] != list(entry.matrix[1])
+
+
+def test_a_line_of_a_way_back_holds_what_its_columns_name(sequence: Made) -> None:
+    columns = lay_out_revisits(sequence[0], SEQUENCE)
+    (line,) = (line for line in columns.lines if line[1] == "Hare & Tortoise")
+    (visit,) = sequence[0].entry(SEQUENCE, PAIR).revisits
+    expected = []
+    for figure in visit.figures:
+        for found in (figure.value, *(figure.to(name) for name in ("nothing", SLOW))):
+            assert found is not None
+            expected.append(change(found if isinstance(found, Estimate) else found.difference))
+    assert list(line[2:]) == expected
+    assert len({*expected}) == 6
+    text = next(
+        each for each in sentences(sequence[0]) if each.startswith("Return on minatar:space_invaders")
+    )
+    assert f"Hare & Tortoise ({in_words(expected[0])})" in text
+
+
+def test_a_method_that_never_acted_is_said_to_be_the_same() -> None:
+    planned = experiment(methods=("nothing", "head-reset"), seeds=3)
+    plain = [result for result in results_of(planned) if result.method == "nothing"]
+    compared = compare_agents(planned, [*plain, *(replace(each, method="head-reset") for each in plain)])
+    (text,) = sentences(compared)
+    assert text.endswith("head reset came to the same on every seed.")
+    assert any("did not act before the end of these runs" in note.text for note in notes(compared))
+    header = lay_out_games(compared).header
+    assert not any(name.startswith("smallest") for name in header)

@@ -32,7 +32,7 @@ def moved(observations: Tensor, shifts: Tensor, padding: int) -> Tensor:
     return out
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
+@settings(max_examples=30)
 @given(
     sizes=st.tuples(
         st.integers(1, 2), st.integers(1, 3), st.integers(1, 2), st.integers(1, 5), st.integers(1, 5)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.rl.averaging import averagings, references
-from hare_tortoise.rl.comparison import (
+from hare_tortoise.rl.recipes import find_agent
+from hare_tortoise.rl.report.averaging import averagings, references
+from hare_tortoise.rl.report.comparison import (
     AVERAGE,
     BACKWARD,
     FORGOTTEN,
@@ -19,8 +20,7 @@ from hare_tortoise.rl.comparison import (
     AgentComparison,
     compare_agents,
 )
-from hare_tortoise.rl.figures import Finished
-from hare_tortoise.rl.recipes import find_agent
+from hare_tortoise.rl.report.figures import Finished
 from tests.rl.agent_oracle import atari, figure, final, of, same, student, trained
 from tests.rl.agent_results import ARMS, ASTERIX, BREAKOUT, PAIR, SEQUENCE, SLOW, experiment, results_of
 

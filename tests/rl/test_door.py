@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -145,7 +147,11 @@ def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ({"env": "CartPole-v9"}, "did you mean 'CartPole-v1'"),
         ({"env": "atari:Asault"}, "did you mean 'Assault'"),
-        ({"env": ()}, "env: got no environment"),
+        ({"env": None}, "env: got None, expected the name"),
+        ({"env": "CartPole-v1", "seed": -1}, "seed: got -1, expected a whole number of at least 0"),
+        ({"env": "CartPole-v1", "seed": 1.5}, "seed: got 1.5"),
+        ({"env": "CartPole-v1", "recipe": 5}, "recipe: got 5, expected the name of one"),
+        ({"env": ()}, "env: got \\(\\), expected the name"),
         ({"env": "Pendulum-v1"}, "expected Discrete"),
         ({"env": "CartPole-v1", "recipe": "drk"}, "did you mean 'drq'"),
         (
@@ -313,3 +319,72 @@ def test_other_observations_are_refused(observation: Any, said: str) -> None:
         agent.player().act(np.zeros(2))  # float64, and nobody says how it is read
     with pytest.raises(ValueError, match="the game shows"):
         agent.player(PICTURE)
+
+
+def test_an_agent_acts_for_one_observation_as_its_player(kept: tuple[Path, Agent]) -> None:
+    agent = kept[1]
+    seen = [torch.randn(4, generator=torch.Generator().manual_seed(place)) for place in range(8)]
+    player = agent.player()
+    assert [agent.act(each) for each in seen] == [player.act(each) for each in seen]
+    assert agent.act(seen[0].numpy()) == agent.act(seen[0])
+    stacked = build_agent(find_agent("vector").replace(stack=2), agent.space, "nothing", 0)
+    with pytest.raises(ValueError, match=r"sees 2 observations at once; take player = agent.player"):
+        stacked.act(seen[0])
+
+
+def test_a_method_that_looks_at_a_forward_is_tried_out_after_one(tmp_path: Path) -> None:
+    agent = train(env="CartPole-v1", method="last-layers-reset", steps=60, warm_up=20, act_every=15, hidden=8)
+    assert agent.keeping.updates == 0  # what was kept are weights
+    assert agent.games == ("CartPole-v1",)
+
+
+OWN_CODE = """
+import torch
+class Encoder(torch.nn.Module):
+    features = {width}
+    def __init__(self, input_shape):
+        super().__init__()
+        self.body = torch.nn.Linear(4, {width})
+    def forward(self, x):
+        return {sign}self.body(x)
+"""
+
+
+def test_code_that_changed_after_the_training_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "encoder_that_changes.py"
+
+    def write(width: int, sign: str) -> None:
+        module.write_text(OWN_CODE.format(width=width, sign=sign))
+        sys.modules.pop(module.stem, None)
+        importlib.invalidate_caches()
+
+    write(4, "")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    train(
+        env="CartPole-v1",
+        encoder=f"{module.stem}:Encoder",
+        steps=60,
+        warm_up=20,
+        hidden=8,
+        out=tmp_path / "out",
+    )
+    load(tmp_path / "out")
+    write(4, "-")
+    with pytest.warns(UserWarning, match="encoder_that_changes changed since .* was trained"):
+        load(tmp_path / "out")
+    write(5, "")
+    with (
+        pytest.warns(UserWarning, match="encoder_that_changes changed"),
+        pytest.raises(
+            ValueError, match="weights of other shapes than encoder encoder_that_changes:Encoder has now"
+        ),
+    ):
+        load(tmp_path / "out")
+
+
+def test_an_agent_goes_to_no_device_that_is_not_there(kept: tuple[Path, Agent]) -> None:
+    with pytest.raises(ValueError, match=f"device: got 'cuda:{torch.cuda.device_count()}', and torch finds"):
+        load(kept[0], device=f"cuda:{torch.cuda.device_count()}")

@@ -71,7 +71,7 @@ def check_resumed(make: Callable[[], Environments], first: int, steps: int, more
     again.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(first=st.integers(0, 2**31 - 1), steps=st.integers(1, 25), count=st.integers(1, 4))
 def test_games_that_tell_all_they_were_given_are_taken_up(first: int, steps: int, count: int) -> None:
     check_resumed(lambda: tellers(*[3] * count), first, steps, more=8)

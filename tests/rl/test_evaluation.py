@@ -72,7 +72,7 @@ def test_stacks_are_as_in_training(lives_end: bool, monkeypatch: pytest.MonkeyPa
         asked.append((epsilon, noise))
         return torch.zeros(len(seen), dtype=torch.int64)
 
-    monkeypatch.setattr(Agent, "act", act)
+    monkeypatch.setattr(Agent, "choose", act)
     losing = Episode(2, (Step(0.0, 2), Step(0.0, 1), Step(0.0, 1), Step(0.0, 0, ended=True)))
     judged(
         agent_of(lives_end=lives_end, evaluation_epsilon=0.3), [(losing,), (lasting(2, 0.0), lasting(9, 0.0))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import torch
 from torch import Tensor
 
 from hare_tortoise.lab.job import Moment, StoppedError
-from hare_tortoise.lab.store import Store
-from hare_tortoise.lab.trial import Engine, Result, Row
-from hare_tortoise.rl import obtain
+from hare_tortoise.lab.store import Run, Store
+from hare_tortoise.lab.trial import Engine, Result, Row, run_name
+from hare_tortoise.rl import building, obtain
 from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.recipes import find_agent
 from hare_tortoise.rl.replay import Batch
-from hare_tortoise.rl.run import run_agents
+from hare_tortoise.rl.run import check_together, run_agents
 from hare_tortoise.rl.stacked import Stacked
 from hare_tortoise.rl.task import AgentTask, PopulationTask
 from hare_tortoise.rl.trial import AgentTrial, Judging, identity
@@ -87,6 +88,29 @@ def test_an_agent_of_a_population_is_the_agent_alone_but_for_rounding(tmp_path: 
     assert len(losses) == 3
 
 
+def test_agents_of_a_population_are_judged_on_games_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, seeds = population(Path()), []
+
+    def noted(agent: Any, game: str, *, seed: int, **more: Any) -> list[float]:
+        seeds.append(seed)
+        return [1.0]
+
+    monkeypatch.setattr(building, "evaluate", noted)
+    training = building.build_population(task.trials)
+    for place in range(3):
+        assert training.measured.evaluate is not None
+        training.measured.evaluate(training.agents[place], place, 1_000, True)
+    assert seeds == [0, 1, 2]
+
+
+def test_what_a_graph_cannot_follow_is_told_before_a_gpu_is_asked() -> None:
+    planned = experiment(2, "nothing")
+    assert check_together(planned, "cuda") == check_together(planned, "cpu") == ""
+    other = replace(planned, recipe=planned.recipe.replace(replay="prioritised"))
+    assert "expected uniform" in check_together(other, "cuda")
+    assert check_together(other, "cpu") == ""
+
+
 def test_without_checkpoints_nothing_is_saved_and_all_is_done_again(tmp_path: Path) -> None:
     task = population(tmp_path, every=None)
     stopped(task, 400)
@@ -120,6 +144,28 @@ def test_one_that_diverges_fails_and_the_others_go_on(
     assert timeless(results)[0] == timeless(untouched.results())[0]
 
 
+def test_where_all_diverge_the_last_checkpoint_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Stacked.update
+
+    def poisoned(self: Stacked, batch: Batch, draws: Any, **more: Any) -> Any:
+        if self.updates == 40:
+            batch.returns.fill_(math.nan)
+        return plain(self, batch, draws, **more)
+
+    monkeypatch.setattr(Stacked, "update", poisoned)
+    task = population(tmp_path, every=0.05)
+    task.run()
+    assert all("nan at update 41" in str(each.failure) for each in task.results() if each is not None)
+    (checkpoint,) = tmp_path.rglob("checkpoint.safetensors")
+    assert checkpoint.parent.parent.name == "populations"
+    kept = Run(checkpoint.parent, {}).load()
+    assert kept is not None
+    assert kept["training"]["agents"][0]["keeping"]["updates"] <= 40
+    assert list(checkpoint.parent.glob("*.frames"))
+
+
 def experiment(seeds: int, *methods: str) -> AgentExperiment:
     recipe = find_agent("minatar").replace(**VALUES)
     return AgentExperiment(recipe, (GAME,), methods, seeds, Judging(episodes=2, measure_every=None))
@@ -149,6 +195,33 @@ def test_more_seeds_run_only_what_is_missing(tmp_path: Path, monkeypatch: pytest
     assert before.items() <= after.items()
     assert run(experiment(3, "nothing", PAIR), tmp_path) == after
     assert len(sizes) == 3
+
+
+def test_a_population_that_was_interrupted_is_taken_up_by_a_command_for_more_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = population(tmp_path / "whole")
+    whole.run()
+    judging = whole.trials[0].judging
+    task = population(tmp_path / "out")
+    stopped(task, 600)
+    first = Run(tmp_path / "out" / "runs" / run_name(task.identities[0]), task.identities[0])
+    done = whole.results()[0]
+    assert done is not None
+    first.finish(list(done.rows), None)  # killed after the first of the results was written
+    trained = []
+
+    def counted(trials: tuple[AgentTrial, ...], *more: Any) -> PopulationTask:
+        trained.append([trial.seed for trial in trials])
+        return PopulationTask(trials, *more)
+
+    monkeypatch.setattr(obtain, "PopulationTask", counted)
+    planned = AgentExperiment(whole.trials[0].recipe, (GAME,), (PAIR,), 4, judging)
+    run_agents(planned, out=tmp_path / "out", workers=0, device="cpu", quiet=True, together=True)
+    assert trained == [[0, 1, 2], [3]]
+    assert timeless(task.results()) == timeless(whole.results())
+    assert not list(tmp_path.rglob("*.frames"))
+    assert not list((tmp_path / "out" / "populations").rglob("checkpoint.safetensors"))
 
 
 def test_what_has_no_stacked_form_is_refused_before_anything_runs(tmp_path: Path) -> None:

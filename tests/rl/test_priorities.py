@@ -15,7 +15,7 @@ from hare_tortoise.rl.priorities import Priorities, priority_bytes
 from hare_tortoise.rl.replay import Replay
 from tests.rl.naive_replay import Feeder
 
-quick = settings(deadline=None, derandomize=True, max_examples=60)
+quick = settings(max_examples=60)
 
 
 def generators(*seeds: int) -> list[torch.Generator]:

@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from hare_tortoise.rl.agent import build_agent, build_network
+from hare_tortoise.rl.agent import build_agent
 from hare_tortoise.rl.environments import Space
+from hare_tortoise.rl.network import build_network
 from hare_tortoise.rl.recipe import OURS, AgentRecipe
 from hare_tortoise.rl.recipes import AGENTS, find_agent
 
 PROTOCOL = "the protocol of Atari-100k, as in Dopamine, BBF, SPR and PLASTIC"
 PLASTIC, DRQ_EPS, DER, SPR = (
-    "PLASTIC agent/drq.yaml",
+    "PLASTIC configurations",
     "Dopamine DrQ_eps.gin",
     "Dopamine DER.gin",
     "Dopamine SPR.gin",
@@ -44,7 +45,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         PROTOCOL: ATARI,
         PLASTIC: f"encoder=nature(padding=valid) hidden=512 shared_hidden=False dueling=True atoms=51 double=True "
         f"{BASIC} replay_ratio=2.0 adam_epsilon=1.5e-4 clip=10.0 {AUGMENTED} target=average decay=0.99 acts=target "
-        "capacity=100000 act_every=40000",
+        "capacity=100000",
+        "PLASTIC scripts": "act_every=40000",
         DRQ_EPS: f"lr=1e-4 replay=uniform warm_up=1600 {EPSILON}",
         OURS: f"noisy=False layer_norm=False weight_decay=0.0 {UNPRIORITISED} copy_every=1 prediction=0.0 jumps=5 "
         "after_act=same precision=auto",
@@ -84,7 +86,8 @@ EXPECTED: dict[str, dict[str, str]] = {
     "sr-spr": {
         PROTOCOL: ATARI,
         SR_SPR: f"{SAME} atoms=51 noisy=False {BASIC} replay_ratio=8.0 {ADAM} clip=None {AUGMENTED} "
-        "replay=prioritised priority_exponent=0.5 warm_up=2000 epsilon=0.0 target=average decay=0.995 acts=target "
+        "replay=prioritised priority_exponent=0.5 warm_up=2000 "
+        "epsilon=linear(first=1.0,last=0.0,steps=2001) target=average decay=0.995 acts=target "
         "prediction=5.0 jumps=5 capacity=200000 act_every=40000 after_act=own",
         OURS: "layer_norm=False weight_decay=0.0 importance=0.5 copy_every=1 precision=auto",
     },
@@ -93,7 +96,8 @@ EXPECTED: dict[str, dict[str, str]] = {
         BBF: "encoder=impala(width=4) hidden=2048 shared_hidden=True dueling=True double=True atoms=51 noisy=False "
         "n_step=exponential(first=10,last=3,steps=10000) discount=horizon(first=0.97,last=0.997,steps=10000) batch=32 "
         f"replay_ratio=2.0 {ADAM} clip=None {AUGMENTED} replay=prioritised priority_exponent=0.5 warm_up=2000 "
-        "epsilon=0.0 target=average decay=0.995 acts=target prediction=5.0 jumps=5 capacity=200000 act_every=40000 "
+        "epsilon=linear(first=1.0,last=0.0,steps=2001) target=average decay=0.995 acts=target prediction=5.0 jumps=5 "
+        "capacity=200000 act_every=40000 "
         "after_act=own weight_decay=0.1",
         OURS: "layer_norm=False importance=0.5 copy_every=1 precision=auto",
     },
@@ -111,7 +115,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         "discount=0.99 batch=64 replay_ratio=1.0 lr=5e-4 adam_epsilon=1.5e-4 weight_decay=0.0 clip=10.0 "
         f"{PLAIN} replay=uniform {UNPRIORITISED} capacity=100000 warm_up=500 "
         "epsilon=linear(first=1.0,last=0.02,steps=4000) target=average decay=0.99 copy_every=1 acts=target "
-        f"prediction=0.0 jumps=5 {NO_RESETS} precision=float32",
+        "prediction=0.0 jumps=5 act_every=5000 after_act=same precision=float32",
     },
 }
 _BBF = EXPECTED["bbf"][BBF].replace("encoder=impala(width=4) ", "").replace("prediction=5.0 ", "")

@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 from hare_tortoise.rl.replay import Replay, replay_bytes, uniform_numbers
 from tests.rl.naive_replay import Feeder, Naive
 
-quick = settings(deadline=None, derandomize=True, max_examples=60)
+quick = settings(max_examples=60)
 kinds = st.sampled_from(["on", "on", "on", "end", "cut"])
 
 

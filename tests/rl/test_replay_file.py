@@ -45,7 +45,7 @@ def check_alike(one: Replay, other: Replay) -> None:
         assert torch.equal(one.frames[agent, slots], other.frames[agent, slots])
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
+@settings(max_examples=30)
 @given(
     data=st.data(),
     dtype=st.sampled_from([torch.uint8, torch.bool, torch.float32]),

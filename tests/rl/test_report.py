@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,20 +12,26 @@ from typing import Any
 
 import pytest
 
+from hare_tortoise.lab.report_looks import Look
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.rl.charts_sequence import sequence_picture, shares_of
-from hare_tortoise.rl.comparison import AgentComparison, compare_agents
 from hare_tortoise.rl.experiment import AgentExperiment
-from hare_tortoise.rl.figures import finished_of
-from hare_tortoise.rl.notes import notes
-from hare_tortoise.rl.picture import differences_picture, learning_picture, profile_picture
 from hare_tortoise.rl.recipes import find_agent
-from hare_tortoise.rl.report import write_report
+from hare_tortoise.rl.report.charts_sequence import sequence_picture, shares_of
+from hare_tortoise.rl.report.comparison import AgentComparison, compare_agents
+from hare_tortoise.rl.report.figures import finished_of
+from hare_tortoise.rl.report.notes import notes
+from hare_tortoise.rl.report.page import write_report
+from hare_tortoise.rl.report.picture import (
+    differences_picture,
+    draw_curves,
+    learning_picture,
+    profile_picture,
+)
+from hare_tortoise.rl.report.sentence import sentences
+from hare_tortoise.rl.report.table import lay_out_across, lay_out_games, lay_out_published, markdown
+from hare_tortoise.rl.report.wording import change, span
 from hare_tortoise.rl.scores import GAMES
-from hare_tortoise.rl.sentence import sentences
-from hare_tortoise.rl.table import lay_out_across, lay_out_games, lay_out_published, markdown
-from hare_tortoise.rl.wording import change, span
 from tests.lab.test_report import PLOTLY, Page, without_plotly
 from tests.rl.agent_results import ARMS, ASTERIX, BREAKOUT, PAIR, SEQUENCE, SLOW, experiment, results_of
 
@@ -249,6 +256,43 @@ def test_pictures_are_whole_and_have_a_mark_for_each_line(mini: Made, sequence: 
         == 4 * 16
     )
     assert profile_picture(mini[0]) is None
+
+
+def numbers(path: ET.Element) -> list[float]:
+    return [float(found) for found in re.findall(r"[\d.]+", path.get("d", ""))]
+
+
+def test_a_band_reaches_to_both_ends_of_its_intervals() -> None:
+    look = Look("arm", "#123456", "circle", False)
+    points = ((0.0, Estimate(5.0, 4.0, 7.0, 3)), (10.0, Estimate(7.0, 2.0, 8.0, 3)))
+    drawn = elements(draw_curves("title", "steps", "return", {look: points}), "path")
+    band, line = (
+        numbers(next(path for path in drawn if path.get(name) == value))[1::2]
+        for name, value in (("opacity", "0.13"), ("stroke-width", "2"))
+    )
+    scale = (line[0] - line[1]) / 2.0  # pixels from a mean of 5 to one of 7
+    assert scale > 0
+    expected = [line[0] - 2 * scale, line[1] - scale, line[1] + 5 * scale, line[0] + scale]
+    assert band == pytest.approx(expected, abs=0.3)
+
+
+def test_a_bar_reaches_to_both_ends_of_its_interval(mini: Made) -> None:
+    figures = [mini[0].entry(BREAKOUT, method).figure("return") for method in ARMS[1:]]
+    found = [figure.differences[0].difference for figure in figures if figure is not None]
+    paths = [p for p in elements(differences_picture(mini[0]), "path") if p.get("stroke-width") == "1.5"]
+    bars = [numbers(path) for path in paths]
+    gains = [(gain.low or 0.0, gain.high or 0.0) for gain in found]
+    fits = [
+        place
+        for place in range(len(bars) - 2)
+        for scale in [(bars[place + 1][0] - bars[place][0]) / (gains[1][0] - gains[0][0])]
+        if all(
+            bars[place + n][0] == pytest.approx(bars[place][0] + scale * (low - gains[0][0]), abs=0.3)
+            and bars[place + n][2] == pytest.approx(bars[place][0] + scale * (high - gains[0][0]), abs=0.3)
+            for n, (low, high) in enumerate(gains)
+        )
+    ]
+    assert len(fits) == 1  # the panel of this game
 
 
 def test_one_game_without_finished_trials_has_no_picture() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hare_tortoise.rl.comparison import compare_agents
-from hare_tortoise.rl.report import write_report
+from hare_tortoise.rl.report.comparison import compare_agents
+from hare_tortoise.rl.report.page import write_report
 from tests.lab.test_report_browser import browser as browser
 from tests.lab.test_report_browser import pytestmark as pytestmark
 from tests.lab.test_report_browser import show

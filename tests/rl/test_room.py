@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from hare_tortoise.rl import find_agent, room
+from hare_tortoise.rl.building import try_out
 from hare_tortoise.rl.priorities import Priorities
 from hare_tortoise.rl.replay import Replay
-from hare_tortoise.rl.room import available_memory, check_device, check_room, free_disk, room_of, try_out
+from hare_tortoise.rl.room import available_memory, check_device, check_room, free_disk, room_of
 from hare_tortoise.rl.trial import AgentTrial
 
 BREAKOUT, CARTPOLE = ("minatar:breakout",), ("CartPole-v1",)

@@ -15,9 +15,9 @@ from hare_tortoise.lab.archive import archive
 from hare_tortoise.lab.run import report_runs
 from hare_tortoise.lab.trial import Engine, Result
 from hare_tortoise.rl import obtain, run
-from hare_tortoise.rl.comparison import RETURN, AgentComparison
 from hare_tortoise.rl.experiment import AgentExperiment
 from hare_tortoise.rl.recipes import find_agent
+from hare_tortoise.rl.report.comparison import RETURN, AgentComparison
 from hare_tortoise.rl.run import is_of_agents, report_agents, run_agents
 from hare_tortoise.rl.task import AgentTask
 from hare_tortoise.rl.trial import Judging, identity

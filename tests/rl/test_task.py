@@ -104,7 +104,7 @@ def test_another_seed_is_another_agent(tmp_path: Path, expected: Expected) -> No
 def test_a_finished_trial_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of(trial_of("pair"), tmp_path)
     first = task.run()
-    monkeypatch.setattr(Agent, "act", None)
+    monkeypatch.setattr(Agent, "choose", None)
     assert task.run() == first
     assert task.trial.told(first).startswith("return ")
 
@@ -122,7 +122,7 @@ def test_ended_between_the_weights_and_the_result_it_only_writes_the_result(
         patch.setattr(Run, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             task.run()
-    monkeypatch.setattr(Agent, "act", None)  # nothing is played any more
+    monkeypatch.setattr(Agent, "choose", None)  # nothing is played any more
     assert outcome(task.run(), task) == whole
 
 

@@ -172,12 +172,70 @@ def test_gradient_steps_begin_after_the_warm_up_and_are_as_many_as_the_ratio_say
     assert training.agents[0].keeping.updates == sum(expected) == training.rows[0][-1]["updates"]
 
 
+def test_epsilon_begins_anew_in_each_phase() -> None:
+    recipe = recipe_of(warm_up=3, steps=6, epsilon="linear(first=0.9, last=0.1, steps=2)")
+    engine = Noting([])
+    agent = build_agent(recipe, Scripted([(ENDLESS,)]).spaces[0], "nothing", 0)
+    training = Training([agent], lambda _: Scripted([(ENDLESS,)]), [0], phases=2, engine=engine)
+    advance(training, 12)
+    assert engine.epsilons == pytest.approx([1.0, 1.0, 1.0, 0.9, 0.5, 0.1] * 2)
+
+
+def test_priorities_are_those_of_the_loss_and_their_weights_reach_it() -> None:
+    recipe = recipe_of(
+        warm_up=6,
+        steps=12,
+        n_step=1,
+        replay="prioritised",
+        priority_exponent=0.7,
+        importance=0.4,
+        replay_ratio=1.0,
+    )
+    training, engine, _ = scripted(recipe, (ENDLESS,))
+    advance(training, 12)
+    assert training.priorities is not None
+    values = training.priorities.values[0]
+    sampled = {int(index) for batch in engine.batches for index in batch.indices[0]}
+    assert len(sampled) > 2
+    for index in sampled:  # the engine gives slot i the priority i + 1
+        assert float(values[index]) == pytest.approx((index + 1) ** 0.7)
+    assert float(values[11]) == pytest.approx(max(12 if 11 in sampled else 0, max(sampled) + 1) ** 0.7)
+    weights = [each for each in engine.weights if each is not None]
+    assert len(weights) == len(engine.batches) == 6
+    assert all(float(each.max()) == 1.0 for each in weights)
+    assert float(weights[-1].min()) < 1.0
+    before = dict.fromkeys(range(12), 1.0)
+    chances = [before[int(index)] for index in engine.batches[0].indices[0]]
+    assert weights[0][0].tolist() == pytest.approx([(chance / 1.0) ** -0.4 for chance in chances])
+
+
+def test_a_life_that_is_lost_in_the_first_step_ends_the_value() -> None:
+    quick = Episode(3, (Step(1.0, 2), Step(1.0, 2)))
+    training, _, _ = scripted(recipe_of(), (quick,))
+    advance(training, 3)
+    assert [discount for _, _, discount, _ in transitions(training, 1)] == [0.0]
+
+
+def test_noisy_agents_explore_by_their_noise() -> None:
+    recipe = recipe_of(warm_up=3, steps=40, noisy=True, epsilon="0.0", acts="online", replay_ratio=0.01)
+    space = Scripted([(ENDLESS,)]).spaces[0]
+    agent = build_agent(recipe, space, "nothing", 0)
+    with torch.no_grad():
+        for name, parameter in agent.online.named_parameters():
+            parameter.fill_(5.0 if name.endswith("weight_sigma") else 0.1)
+    log: list[Any] = []
+    training = Training([agent], lambda _: Scripted([(ENDLESS,)], log), [0])
+    advance(training, 30)
+    actions = [entry[1] for entry in log if entry[0] == "send"][3:]
+    assert len({*actions}) == 2
+
+
 def test_epsilon_is_one_in_the_warm_up_and_falls_from_there() -> None:
     recipe = recipe_of(warm_up=5, steps=12, epsilon="linear(first=0.9, last=0.1, steps=4)")
     training, engine, _ = scripted(recipe, (ENDLESS,), rows_every=3)
     advance(training, 12)
     assert engine.epsilons == pytest.approx([1.0] * 5 + [0.9, 0.7, 0.5, 0.3, 0.1, 0.1, 0.1])
-    assert [row["epsilon"] for row in training.rows[0]] == pytest.approx([0.9, 0.7, 0.1, 0.1])
+    assert [row["epsilon"] for row in training.rows[0]] == pytest.approx([1.0, 0.9, 0.3, 0.1])
 
 
 def test_schedules_of_the_return_count_updates_since_a_reset_and_importance_the_steps() -> None:
@@ -247,7 +305,7 @@ def test_the_numbers_of_the_rows() -> None:
             "length": 2.0,
             "loss": 1.0,
         }
-        | {"epsilon": training.epsilon(2)},
+        | {"epsilon": training.epsilon(1)},
         {
             **shared,
             "step": 10,
@@ -258,7 +316,7 @@ def test_the_numbers_of_the_rows() -> None:
             "length": None,
             "loss": 6.0,
         }
-        | {"epsilon": training.epsilon(4)},
+        | {"epsilon": training.epsilon(3)},
     ]
     assert all(row["seconds"] > 0 for row in training.rows[0])
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from hare_tortoise.methods import CChain
 from hare_tortoise.rl import update as updating
-from hare_tortoise.rl.agent import Agent, build_agent, prepare
+from hare_tortoise.rl.agent import Agent, build_agent
 from hare_tortoise.rl.environments import Space
+from hare_tortoise.rl.network import prepare
 from hare_tortoise.rl.recipes import AGENTS, find_agent
 from hare_tortoise.rl.replay import Batch
 from hare_tortoise.rl.update import Draws, Loop, update
@@ -163,7 +164,7 @@ def test_dropout_of_ones_own_encoder_is_at_work_in_training_only() -> None:
     assert agent.online.training
     assert not agent.target.training
     stacks = seen(space, 3, 1, generator=torch.Generator())
-    one, other = (agent.act(stacks, 0.0, torch.Generator()) for _ in range(2))
+    one, other = (agent.choose(stacks, 0.0, torch.Generator()) for _ in range(2))
     assert torch.equal(one, other)
 
 

@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 import sklearn.datasets  # noqa: F401  # its first import draws from `random`
 import torch
-from hypothesis import settings
 from torch import Tensor
 
 from hare_tortoise.streams import Source
-
-# A busy machine must not fail a test, nor chance.
-settings.register_profile("streams", deadline=None, derandomize=True)
-settings.load_profile("streams")
 
 MakeSource = Callable[..., Source]
 

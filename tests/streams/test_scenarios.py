@@ -27,7 +27,7 @@ from hare_tortoise.streams.scenarios import accumulating as scenarios_module
 from tests.streams.task_sources import plain_images
 
 MakeSource = Callable[..., Source]
-quick = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def rows_and_labels(examples: Examples | None) -> tuple[list[int], Tensor]:

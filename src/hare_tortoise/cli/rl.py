@@ -88,8 +88,8 @@ What is finished is kept in the output folder: the same command again runs only 
         from hare_tortoise.rl.run import check, report_agents, run_agents
 
         experiments = self.experiments()
-        for experiment in experiments:
-            check(experiment)
+        for experiment in experiments[1:]:
+            check(experiment, self.out)  # before the first one runs, which checks itself
         codes = []
         for experiment in experiments:
             out = self.out if len(experiments) == 1 else self.out / experiment.recipe.name

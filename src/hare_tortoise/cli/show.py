@@ -45,9 +45,9 @@ def show_agents(outcome: AgentOutcome) -> int:
     """Print the tables of agents, the sentences, what failed, and last the path of the report, if there is one."""
     from rich.console import Console
 
-    from hare_tortoise.rl.notes import notes
-    from hare_tortoise.rl.sentence import sentences
-    from hare_tortoise.rl.table import tables
+    from hare_tortoise.rl.report.notes import notes
+    from hare_tortoise.rl.report.sentence import sentences
+    from hare_tortoise.rl.report.table import tables
 
     console = Console()
     if outcome.comparison is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri, stdtrit
 
 from .aggregates import (
     Scores,
@@ -22,7 +23,7 @@ from .aggregates import (
     iqm,
     performance_profile,
 )
-from .resampling import REPEATS, Indices, draws_of, draws_of_two, replicates
+from .resampling import Indices, draws_of, draws_of_two, replicates
 from .statistics import FEWEST, LEVEL, Estimate
 
 Statistic = Callable[[Scores], Scores]
@@ -247,52 +248,34 @@ def intervals_of_curve(
     return [interval(matrix, statistic, level=level, indices=draws) for matrix in array]
 
 
-def smallest_difference(
-    ours: ArrayLike,
-    theirs: ArrayLike,
-    statistic: Statistic = iqm,
-    *,
-    seeds: int | None = None,
-    paired: bool = True,
-    level: float = LEVEL,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> float:
-    """Smallest difference of two aggregates that a number of seeds can tell from none, going by the runs at hand.
+def widened(found: Estimate, games: int, *, level: float = LEVEL) -> Estimate:
+    """Put back what few runs make the interval of a difference too narrow by: what decides must not claim too much.
 
-    ``(high − low) / 2 · √(runs / (runs − 1))`` of `interval_of_difference`, where a resample has `seeds` runs of each
-    game: half the width that the interval has, with what few runs make it too narrow by (`note`) put back. What it
-    is not: a difference of this size is told from none in about half of such experiments only; it takes 1.4 times
-    as much to be told in four of five. And it is as uncertain as the spread that it is taken from: of 3 runs over
-    one game it says little, over 26 games it is good to about a tenth.
+        end ← value + (end − value) · √(n / (n − 1)) · t / z
+
+    of n runs of each game, with the quantiles z of the normal distribution and t of Student's with games · (n − 1)
+    degrees of freedom. Simulated with two methods alike (normal scores, games of unlike level and spread), the interval
+    of the difference of their IQM leaves out zero in 11 to 17 % of experiments at 3 seeds and in 10 % at 5, where 5 %
+    are meant; widened, in 4 to 6 %.
 
     Args:
-        ours: (runs, games), finite, at least 3 runs.
-        theirs: the same games in the same order.
-        statistic: as in `interval`.
-        seeds: runs of each game that it is asked for; None: as many as there are.
-        paired: as in `interval_of_difference`.
-        level: as in `interval`.
-        repeats: resamples, at least 1.
-        seed: of the resamples, 0 or more.
-
-    Raises:
-        ValueError: As `interval_of_difference`, or seeds below 1.
+        found: with an interval of the stratified bootstrap.
+        games: how many were put together.
+        level: that the interval was made at.
 
     Example:
-        >>> ours, theirs = [[0.1], [0.4], [0.4], [0.9]], [[0.3], [0.3], [0.3], [0.3]]
-        >>> of_four, of_sixteen = (smallest_difference(ours, theirs, seeds=number) for number in (4, 16))
-        >>> round(of_four / of_sixteen)  # four times the seeds, half the difference
-        2
+        >>> wide = widened(Estimate(1.0, 0.5, 1.5, 3), games=26)
+        >>> round(wide.low, 2), round(wide.high, 2)
+        (0.37, 1.63)
     """
-    if seeds is not None and seeds < 1:
-        raise ValueError(f"seeds: got {seeds!r}, expected the runs of a game, at least 1")
-    matrices = _two(ours, theirs, paired)
-    draws = draws_of_two(matrices, paired, None, repeats, seed, seeds)
-    found = _of_two(_difference(statistic), matrices, draws, level)
-    assert found.low is not None
-    assert found.high is not None
-    return (found.high - found.low) / 2 * math.sqrt(found.count / (found.count - 1))
+    if found.low is None or found.high is None:
+        return found
+    quantile = (1 + level) / 2
+    by = math.sqrt(found.count / (found.count - 1)) * float(
+        stdtrit(games * (found.count - 1), quantile) / ndtri(quantile)
+    )
+    low, high = (found.mean + (end - found.mean) * by for end in (found.low, found.high))
+    return Estimate(found.mean, low, high, found.count)
 
 
 def _difference(statistic: Statistic) -> Callable[[Scores, Scores], Scores]:

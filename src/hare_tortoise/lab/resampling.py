@@ -33,7 +33,7 @@ def resample(runs: int, games: int, *, repeats: int = REPEATS, seed: int = 0) ->
         >>> resample(3, 2, repeats=4).shape, int(resample(3, 2).max())
         ((4, 3, 2), 2)
     """
-    return _draw(_generator(seed), runs, runs, games, repeats)
+    return _draw(_generator(seed), runs, games, repeats)
 
 
 def draws_of(matrix: Scores, indices: Indices | None, repeats: int | None, seed: int | None) -> Indices:
@@ -50,7 +50,6 @@ def draws_of_two(
     indices: Indices | tuple[Indices, Indices] | None,
     repeats: int | None,
     seed: int | None,
-    drawn: int | None = None,
 ) -> tuple[Indices, Indices]:
     """Resamples of two matrices: the same for both where they are paired."""
     ours, theirs = matrices
@@ -72,10 +71,10 @@ def draws_of_two(
             )
         return first, second
     generator, repeats = _generator(seed or 0), REPEATS if repeats is None else repeats
-    first = _draw(generator, len(ours), drawn or len(ours), ours.shape[1], repeats)
+    first = _draw(generator, len(ours), ours.shape[1], repeats)
     if paired:
         return first, first
-    return first, _draw(generator, len(theirs), drawn or len(theirs), theirs.shape[1], repeats)
+    return first, _draw(generator, len(theirs), theirs.shape[1], repeats)
 
 
 def _no_other(repeats: int | None, seed: int | None) -> None:
@@ -130,8 +129,8 @@ def _generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def _draw(generator: np.random.Generator, runs: int, drawn: int, games: int, repeats: int) -> Indices:
+def _draw(generator: np.random.Generator, runs: int, games: int, repeats: int) -> Indices:
     for name, value in (("runs", runs), ("games", games), ("repeats", repeats)):
         if value < 1:
             raise ValueError(f"{name}: got {value!r}, expected a whole number of at least 1")
-    return generator.integers(0, runs, (repeats, drawn, games), dtype=np.int32)
+    return generator.integers(0, runs, (repeats, runs, games), dtype=np.int32)

@@ -1,4 +1,17 @@
-"""Reinforcement learning: one value-based agent, its target network the tortoise."""
+"""Reinforcement learning: one value-based agent, its target network the tortoise.
+
+Where to look:
+
+- an agent: `recipe` and `recipes` (every value), `agent`, `network`, `heads`, `noisy`, `prediction`, and `keeping`,
+  which has its target network and its method;
+- its step: `losses`, `augmentation`, `update`, of many at once `stacked` and, on a GPU, `population`;
+- games: `interface`, `environments`, `atari`, `minatar`, `gymnasium_games`, `episodes`, `lockstep`, `stage`;
+- memory: `replay` on a `ring`, `replay_file`, `priorities`; `schedules`;
+- training: `training`, `measuring`, `evaluation`, `rows`; from trials: `building`;
+- running: `asked`, `experiment`, `trial`, `task`, `session`, `checkpoint`, `obtain`, `room`, `run`;
+- by hand: `door`, `player`, `stored`, `played`, `video`, `describe`;
+- what came of it: `scores`, and the folder `report`.
+"""
 
 from .agent import Agent as Agent
 from .door import evaluate as evaluate

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 
 from hare_tortoise.lab.trial import derive_seed
 from hare_tortoise.rl.agent import Agent, build_agent
-from hare_tortoise.rl.environments import (
-    Environments,
-    actions_of,
-    has_full_set,
-    legal_actions,
-    make_environments,
-)
 from hare_tortoise.rl.evaluation import evaluate
 from hare_tortoise.rl.measuring import Measured
+from hare_tortoise.rl.network import prepare
 from hare_tortoise.rl.population import Graphed
 from hare_tortoise.rl.stacked import Stacked
+from hare_tortoise.rl.stage import stage_of
 from hare_tortoise.rl.training import Engine, Training
 from hare_tortoise.rl.trial import ROWS_EVERY, AgentTrial
+
+_SMALL = 10_000  # steps that a replay remembers which is built only to see that everything fits
 
 
 def build_training(trial: AgentTrial, device: str = "cpu") -> Training:
@@ -57,34 +55,62 @@ def build_population(trials: Sequence[AgentTrial], device: str = "cpu") -> Train
     return _build(trials, device, partial(Graphed, seed=seed))
 
 
+def small(trial: AgentTrial) -> AgentTrial:
+    """The same with a replay that is quickly built: to be built, not trained."""
+    return replace(trial, recipe=trial.recipe.replace(capacity=min(trial.recipe.capacity, _SMALL)))
+
+
+def try_out(trial: AgentTrial) -> None:
+    """Build a trial once, on the CPU and with a small replay, and let its method act once, to see that all fits.
+
+    Raises:
+        ValueError: Something is not there, or does not fit the rest.
+        ImportError: The library of a game is not installed.
+    """
+    training = build_training(small(trial))
+    (agent,) = training.agents
+    if agent.keeping.acting:
+        with torch.no_grad():  # some methods look at what is called in a forward
+            agent.online(prepare(training.stacks.to(agent.device), agent.shape), agent.mask)
+        try:
+            agent.keeping.act()
+            agent.optimizer.step()  # no gradients: only the method is heard
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"method {trial.method!r} does not fit recipe {trial.recipe.name}: {error}"
+            ) from error
+    training.close()
+
+
 def _build(
     trials: Sequence[AgentTrial], device: str, engine: Callable[[Sequence[Agent]], Engine] | None
 ) -> Training:
     first = trials[0]
     judging, recipe = first.judging, first.recipe
-    names = tuple(dict.fromkeys(game for trial in trials for game in trial.games))
-    padded = len(names) > 1 and all(map(has_full_set, names))
-
-    def make(games: Sequence[str]) -> Environments:
-        return make_environments(games, padded=padded)
+    stage = stage_of([game for trial in trials for game in trial.games])
 
     def play(agent: Agent, place: int, step: int, last: bool) -> dict[str, list[float]]:
         trial = trials[place]
         asked = dict.fromkeys(trial.games) if last else (trial.games[(step - 1) // recipe.steps],)
         count = judging.episodes if last else judging.curve_episodes
-        return {game: evaluate(agent, game, episodes=count, seed=trial.seed, make=make) for game in asked}
+        return {
+            game: evaluate(agent, game, episodes=count, seed=trial.seed, make=stage.make) for game in asked
+        }
 
-    environments = make(names)
-    spaces = dict(zip(environments.names, environments.spaces, strict=True))
-    environments.close()
-    outputs = actions_of(names[0]) if padded else legal_actions(environments.spaces).shape[1]
     agents = [
-        build_agent(recipe, spaces[trial.games[0]], trial.method, trial.seed, actions=outputs, device=device)
+        build_agent(
+            recipe,
+            stage.spaces[trial.games[0]],
+            trial.method,
+            trial.seed,
+            actions=stage.actions,
+            device=device,
+        )
         for trial in trials
     ]
     return Training(
         agents,
-        lambda phase: make([trial.games[phase] for trial in trials]),
+        lambda phase: stage.make([trial.games[phase] for trial in trials]),
         [trial.seed for trial in trials],
         phases=len(first.games),
         rows_every=ROWS_EVERY,

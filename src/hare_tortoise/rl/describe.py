@@ -235,10 +235,12 @@ def _methods(recipe: AgentRecipe) -> str:
     acts = max(0, updates // recipe.act_every - 1)
     target = {"same": "the same new weights", "own": "new weights of its own draw", "keep": "none of them"}
     return (
-        f"Those that act at new data (head reset, Shrink & Perturb, ReDo, …) act every {recipe.act_every:,} updates, "
-        f"unless less than one such interval is left; of {updates:,} updates {acts} have one. The target network gets "
-        f"{target[recipe.after_act]}; the optimizer's state of what changed and the schedules begin anew. Those that "
-        "average (Hare & Tortoise, EMA) act at each update, on the target network."
+        "Those that act at new data (head reset, Shrink & Perturb, plasticity injection, …) act every "
+        f"{recipe.act_every:,} updates, unless less than one such interval is left; of {updates:,} updates {acts} have "
+        f"one. The target network gets {target[recipe.after_act]}; the optimizer's state of what changed and the "
+        "schedules begin anew. Those that average (Hare & Tortoise, EMA) act at each update, on the target network. "
+        "ReDo looks as often as its own `every` says; with after_act=same the target network gets the units that it "
+        "renews, else it keeps its own."
     )
 
 

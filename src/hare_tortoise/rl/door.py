@@ -19,11 +19,12 @@ from hare_tortoise.lab.trial import Engine
 from hare_tortoise.rl import evaluation
 from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.asked import check_fit, recipe_for
+from hare_tortoise.rl.building import try_out
 from hare_tortoise.rl.environments import full_name, make_environments
 from hare_tortoise.rl.keeping import NOTHING
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.recipes import find_agent
-from hare_tortoise.rl.room import check_device, check_room, try_out
+from hare_tortoise.rl.room import check_device, check_room
 from hare_tortoise.rl.task import AgentTask
 from hare_tortoise.rl.trial import AgentTrial, Judging, identity
 
@@ -129,9 +130,13 @@ def evaluate(agent: Agent, episodes: int = 100, env: str | None = None, *, seed:
 def _trial(
     recipe: AgentRecipe | str | None, env: Sequence[str], method: str, seed: int, changes: Mapping[str, Any]
 ) -> AgentTrial:
+    if not env or not all(isinstance(name, str) for name in env):
+        raise ValueError(f"env: got {env!r}, expected the name of an environment, or several")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed: got {seed!r}, expected a whole number of at least 0")
+    if not isinstance(recipe, AgentRecipe | str | None):
+        raise ValueError(f"recipe: got {recipe!r}, expected the name of one, or an AgentRecipe")
     games = tuple(full_name(name) for name in env)
-    if not games:
-        raise ValueError("env: got no environment, expected one or more")
     if recipe is None:
         recipe = recipe_for(games[0])
     elif isinstance(recipe, str):

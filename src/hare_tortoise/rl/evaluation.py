@@ -71,7 +71,7 @@ def _play(agent: Agent, environments: Environments, seed: int, watch: Watch) -> 
     watch(arrival)
     lives, again = arrival.lives, 0
     while bool(playing.any()):
-        environments.send(agent.act(stacks, agent.recipe.evaluation_epsilon, draws))
+        environments.send(agent.choose(stacks, agent.recipe.evaluation_epsilon, draws))
         arrival = environments.receive()
         watch(arrival)
         returns += torch.where(playing, arrival.reward.double(), 0.0)

@@ -17,8 +17,9 @@ from hare_tortoise.measures import (
     hare_tortoise_distance,
     unit_activity,
 )
-from hare_tortoise.rl.agent import Agent, QNetwork, prepare
+from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.heads import values
+from hare_tortoise.rl.network import QNetwork, prepare
 from hare_tortoise.rl.noisy import NoisyLinear
 
 if TYPE_CHECKING:

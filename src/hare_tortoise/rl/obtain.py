@@ -15,7 +15,7 @@ from hare_tortoise.lab.store import Store
 from hare_tortoise.lab.trial import Engine, Result, run_name
 from hare_tortoise.rl.environments import has_full_set
 from hare_tortoise.rl.room import check_room, free_disk
-from hare_tortoise.rl.task import AgentTask, PopulationTask
+from hare_tortoise.rl.task import AgentTask, PopulationTask, interrupted
 from hare_tortoise.rl.trial import AgentTrial, identity
 
 
@@ -53,9 +53,10 @@ class AgentBench:
         Raises:
             ValueError: Their replays are larger than memory or disk.
         """
-        store = Store(self.out)
-        pairs = enumerate(zip(wanted, known, strict=True))
-        groups = self._groups(wanted, [n for n, (_, each) in pairs if store.finished(run_name(each)) is None])
+        store, names = Store(self.out), list(map(run_name, known))
+        groups = self._groups(
+            wanted, names, [n for n, name in enumerate(names) if store.finished(name) is None]
+        )
         if groups:
             self._check_room(wanted, groups)
         return groups
@@ -97,17 +98,25 @@ class AgentBench:
                 results[place] = came if isinstance(found, str) and isinstance(came, str) else found
         return results
 
-    def _groups(self, wanted: Sequence[AgentTrial], missing: Sequence[int]) -> list[list[int]]:
-        """Places of what is trained in one process."""
+    def _groups(
+        self, wanted: Sequence[AgentTrial], names: Sequence[str], missing: Sequence[int]
+    ) -> list[list[int]]:
+        """Places of what is trained in one process; populations that were interrupted are taken up as they were."""
         if not self.together:
             return [[place] for place in missing]
+        left, old = list(missing), []
+        for runs in interrupted(self.out):
+            places = [names.index(run) for run in runs if run in names]
+            if len(places) == len(runs) and set(places) & set(left):
+                old.append(places)
+                left = [place for place in left if place not in places]
         groups: dict[Any, list[int]] = {}
-        for place in missing:
+        for place in left:
             trial = wanted[place]
             alike = self.engine.device != "cpu" and all(map(has_full_set, trial.games))
             games = [game.partition(":")[0] for game in trial.games] if alike else trial.games
             groups.setdefault((trial.method, *games), []).append(place)
-        return list(groups.values())
+        return [*old, *groups.values()]
 
     def _job(
         self, trials: Sequence[AgentTrial], known: Sequence[Mapping[str, Any]]

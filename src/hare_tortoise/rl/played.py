@@ -10,11 +10,11 @@ from hare_tortoise.lab import archive
 from hare_tortoise.lab.store import Store
 from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.door import evaluate
+from hare_tortoise.rl.report.wording import file_name
 from hare_tortoise.rl.scores import GAMES, human_normalised
 from hare_tortoise.rl.stored import read_agent, run_folder
 from hare_tortoise.rl.trial import AgentTrial
 from hare_tortoise.rl.video import record
-from hare_tortoise.rl.wording import file_name
 
 _ATARI = "atari:"
 

@@ -73,7 +73,7 @@ class Player:
         if lost and self.agent.recipe.lives_end:
             self._stack.zero_()
         self._stack[0, -1] = seen
-        action = int(self.agent.act(self._stack, 0.0, self._draws))
+        action = int(self.agent.choose(self._stack, 0.0, self._draws))
         return action if self._look is None else action + self._look.first_action
 
     def _seen(self, observation: object) -> Tensor:

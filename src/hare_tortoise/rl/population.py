@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from hare_tortoise.lab.trial import derive_seed
 from hare_tortoise.rl.agent import Agent
+from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.replay import Replay
 from hare_tortoise.rl.schedules import constant, read_schedule, whole
 from hare_tortoise.rl.stacked import Stacked
@@ -22,6 +23,25 @@ Capture = Callable[[Work, torch.Generator, Optimizer], Work]
 """From work, the generator that it draws from and the optimizer that it steps, to what does the work again."""
 
 _BEFORE = 3  # steps that are taken plainly before a capture, so that every library has made what it keeps
+
+
+def check_graph(recipe: AgentRecipe) -> None:
+    """Refuse what a graph cannot follow.
+
+    Raises:
+        ValueError: n-step, discount or priorities change with the steps.
+    """
+    n_step, discount = read_schedule(recipe.n_step), read_schedule(recipe.discount)
+    if not (isinstance(n_step, constant) and isinstance(discount, constant)):
+        raise ValueError(
+            f"n_step is {n_step} and discount {discount}, expected numbers, as a graph repeats what it has recorded: "
+            "set them, or take the engine Stacked"
+        )
+    if recipe.replay != "uniform":
+        raise ValueError(
+            f"replay is {recipe.replay}, expected uniform, as priorities are the host's: set replay=uniform, or take "
+            "the engine Stacked"
+        )
 
 
 class Graphed(Stacked):
@@ -49,19 +69,10 @@ class Graphed(Stacked):
     """
 
     def __init__(self, agents: Sequence[Agent], seed: int, *, capture: Capture | None = None) -> None:
+        check_graph(agents[0].recipe)
         super().__init__(agents)
-        n_step, discount = read_schedule(self.recipe.n_step), read_schedule(self.recipe.discount)
-        if not (isinstance(n_step, constant) and isinstance(discount, constant)):
-            raise ValueError(
-                f"n_step is {n_step} and discount {discount}, expected numbers, as a graph repeats what it has "
-                "recorded: set them, or take the engine Stacked"
-            )
-        if self.recipe.replay != "uniform":
-            raise ValueError(
-                f"replay is {self.recipe.replay}, expected uniform, as priorities are the host's: set "
-                "replay=uniform, or take the engine Stacked"
-            )
-        self.n_step, self.discount = whole(n_step(0)), discount(0)
+        self.n_step = whole(read_schedule(self.recipe.n_step)(0))
+        self.discount = read_schedule(self.recipe.discount)(0)
         self.count = max(1, int(self.recipe.replay_ratio))  # steps of a graph
         self.generator = torch.Generator(self.device).manual_seed(derive_seed(seed, "population"))
         self._capture = capture or (captured if self.device.type == "cuda" else plainly)

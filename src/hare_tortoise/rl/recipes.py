@@ -34,9 +34,10 @@ def _drq() -> AgentRecipe:
         name="drq",
         description="DrQ with an averaged target network that acts: the default",
         sources=_from(
-            "PLASTIC agent/drq.yaml",
+            "PLASTIC configurations",
             f"{_NETWORK} double n_step discount batch replay_ratio adam_epsilon clip shift intensity target decay acts "
-            "capacity act_every",
+            "capacity",
+            act_every="PLASTIC scripts",
             **dict.fromkeys(("lr", "replay", "warm_up", "epsilon"), "Dopamine DrQ_eps.gin"),
         ),
     )
@@ -128,7 +129,7 @@ def _sr_spr() -> AgentRecipe:
         replay="prioritised",
         capacity=200_000,
         warm_up=2_000,
-        epsilon=0.0,
+        epsilon="linear(first=1.0, last=0.0, steps=2001)",
         decay=0.995,
         prediction=5.0,
         after_act="own",
@@ -150,7 +151,7 @@ def _bbf() -> AgentRecipe:
         replay="prioritised",
         capacity=200_000,
         warm_up=2_000,
-        epsilon=0.0,
+        epsilon="linear(first=1.0, last=0.0, steps=2001)",
         decay=0.995,
         prediction=5.0,
         after_act="own",
@@ -198,6 +199,7 @@ def _vector() -> AgentRecipe:
         hidden=256,
         dueling=False,
         atoms=None,
+        act_every=5_000,
         clip_rewards=False,
         lives_end=False,
         stack=1,

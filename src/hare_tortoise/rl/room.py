@@ -1,4 +1,4 @@
-"""Before a run: what it names is built once, and its replays must fit into memory and onto the disk."""
+"""Before a run: the device is there, and replays fit into memory and onto the disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from hare_tortoise.rl.agent import build_agent
 from hare_tortoise.rl.interface import Space
 from hare_tortoise.rl.priorities import priority_bytes
 from hare_tortoise.rl.recipe import AgentRecipe
@@ -52,26 +51,6 @@ def check_device(device: str) -> None:
         raise ValueError(
             f"device: got {device!r}, and torch finds {torch.cuda.device_count()} GPUs; leave it out"
         )
-
-
-def try_out(trial: AgentTrial) -> None:
-    """Build the games and the agent of a trial once, on the CPU, and let its method act once.
-
-    Raises:
-        ValueError: Something is not there, or does not fit the rest.
-        ImportError: The library of a game is not installed.
-    """
-    stage = stage_of(trial.games)
-    first = stage.spaces[trial.games[0]]
-    agent = build_agent(trial.recipe, first, trial.method, trial.seed, actions=stage.actions)
-    if agent.keeping.acting:
-        try:
-            agent.keeping.act()
-            agent.optimizer.step()  # no gradients: only the method is heard
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"method {trial.method!r} does not fit recipe {trial.recipe.name}: {error}"
-            ) from error
 
 
 def room_of(trials: Sequence[AgentTrial], at_once: int) -> Room:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,24 @@ import torch
 from hare_tortoise.lab import archive, files
 from hare_tortoise.lab.outcome import versions
 from hare_tortoise.lab.trial import Engine, Result, run_name
-from hare_tortoise.rl.building import build_population, build_training
-from hare_tortoise.rl.charts_sequence import sequence_picture
-from hare_tortoise.rl.comparison import compare_agents
-from hare_tortoise.rl.entries import AgentComparison
+from hare_tortoise.rl.building import build_population, small, try_out
 from hare_tortoise.rl.environments import library_of
 from hare_tortoise.rl.experiment import AgentExperiment
-from hare_tortoise.rl.figures import finished_of
 from hare_tortoise.rl.obtain import AgentBench, read
-from hare_tortoise.rl.picture import differences_picture, learning_picture, profile_picture
+from hare_tortoise.rl.population import check_graph
 from hare_tortoise.rl.recipe import AgentRecipe
-from hare_tortoise.rl.report import write_report
-from hare_tortoise.rl.room import check_device
-from hare_tortoise.rl.table import markdown
+from hare_tortoise.rl.report.charts_sequence import sequence_picture
+from hare_tortoise.rl.report.comparison import compare_agents
+from hare_tortoise.rl.report.entries import AgentComparison
+from hare_tortoise.rl.report.figures import finished_of
+from hare_tortoise.rl.report.page import write_report
+from hare_tortoise.rl.report.picture import differences_picture, learning_picture, profile_picture
+from hare_tortoise.rl.report.table import markdown
+from hare_tortoise.rl.report.wording import file_name
+from hare_tortoise.rl.room import check_device, check_room
 from hare_tortoise.rl.trial import AgentTrial, Judging
-from hare_tortoise.rl.wording import file_name
 
 KIND = "agents"
-_SMALL = 10_000  # steps that a replay remembers which is built only to see that everything fits
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ def run_agents(
     engine = Engine(device or ("cuda" if torch.cuda.is_available() else "cpu"), threads)
     check_device(engine.device)
     check(experiment)
-    stacked = check_together(experiment) if together or (together is None and engine.device != "cpu") else ""
-    if together and stacked:
-        raise ValueError(stacked)
-    as_one = not stacked and (together or (together is None and engine.device != "cpu"))
-    bench = AgentBench(out, engine, workers, quiet, checkpoint_every, bool(as_one))
+    as_one = together or (together is None and engine.device != "cpu")
+    if as_one and (refused := check_together(experiment, engine.device)):
+        if together:
+            raise ValueError(refused)
+        as_one = False
+    bench = AgentBench(out, engine, workers, quiet, checkpoint_every, as_one)
     wanted = experiment.trials()
     known = bench.identities(wanted)
     groups = bench.missing(wanted, known)
@@ -148,30 +149,39 @@ def is_of_agents(path: Path) -> bool:
     return bool(archive.read(path)[0].get("kind") == KIND)
 
 
-def check(experiment: AgentExperiment) -> None:
-    """Build the training of each method on each game once, with a small replay, to see that all fits together.
+def check(experiment: AgentExperiment, out: Path | None = None) -> None:
+    """Try out the first method on each game, and each other method on the first game.
+
+    Args:
+        experiment: what is to run.
+        out: where, so that each replay must fit; None: that is looked at elsewhere.
 
     Raises:
         ValueError: There is no such game or method, or parts do not fit together.
         ImportError: The library of a game is not installed.
     """
-    recipe = experiment.recipe
-    small = recipe.replace(capacity=min(recipe.capacity, _SMALL))
-    for games in experiment.games:
-        for method in experiment.methods:
-            build_training(AgentTrial(small, games, method, 0, experiment.judging)).close()
+    trials = [
+        AgentTrial(experiment.recipe, games, experiment.methods[0], 0, experiment.judging)
+        for games in experiment.games
+    ]
+    others = [replace(trials[0], method=method) for method in experiment.methods[1:]]
+    for trial in [*trials, *others]:
+        try_out(trial)
+    if out is not None:
+        check_room(trials, out=out, at_once=1)
 
 
-def check_together(experiment: AgentExperiment) -> str:
-    """Say why the seeds of a method cannot be trained over stacked weights; nothing where they can."""
-    recipe = experiment.recipe
-    small = recipe.replace(capacity=min(recipe.capacity, _SMALL))
+def check_together(experiment: AgentExperiment, device: str) -> str:
+    """Say why the seeds of a method cannot be trained over stacked weights on a device; nothing where they can."""
     try:
+        if device != "cpu":
+            check_graph(experiment.recipe)
         for method in experiment.methods:
             trials = [
-                AgentTrial(small, experiment.games[0], method, seed, experiment.judging) for seed in range(2)
+                AgentTrial(experiment.recipe, experiment.games[0], method, seed, experiment.judging)
+                for seed in range(2)
             ]
-            build_population(trials).close()
+            build_population([small(trial) for trial in trials]).close()
     except ValueError as error:
         return str(error)
     return ""

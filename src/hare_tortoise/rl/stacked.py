@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW
 
-from hare_tortoise.rl.agent import Agent, prepare
+from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.augmentation import intensity, random_shift
 from hare_tortoise.rl.heads import greedy, values
 from hare_tortoise.rl.interface import Space
 from hare_tortoise.rl.losses import Loss, distribution_loss, scalar_loss
+from hare_tortoise.rl.network import prepare
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.replay import Batch, Following
 from hare_tortoise.rl.stacked_keeping import Moments, StackedKeeping, Targets, check_methods

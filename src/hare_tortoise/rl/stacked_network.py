@@ -10,12 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hare_tortoise.networks.encoder import Encoder
-from hare_tortoise.rl.agent import QNetwork, VectorEncoder
 from hare_tortoise.rl.heads import QHead
+from hare_tortoise.rl.network import QNetwork, VectorEncoder
 
 Weights = Mapping[str, Tensor]
 Layer = Callable[[Tensor, Weights], Tensor]
-"""From what the layer before gave and the stacked weights by name: vectors (G, B, F), or maps (G, C, B, H, W)."""
+"""From what the layer before gave and the stacked weights by name: vectors (G, F, B), or maps (G, C, H, W, B).
+
+The rows of the batch stand last, so that every layer is a product of its weights, as they lie in memory, with what
+comes in: gradients of the weights come out as the weights lie, and patches are gathered by whole rows.
+"""
 
 
 class StackedNetwork(nn.Module):
@@ -26,7 +30,7 @@ class StackedNetwork(nn.Module):
     place changes the stacked weights, and the other way round; their gradients are the stacked parameters' alone. A
     linear layer and a convolution, which is one of all its patches, are
 
-        out[g] = bias[g] + weight[g] · in[g]        (torch.baddbmm)
+        out[g] = bias[g] + weight[g] · in[g]        (torch.baddbmm; a column of in[g] is a row of the batch)
 
     Args:
         networks: G of them, on the device where they stay: `.to(...)` of one, or of this, would tear them apart.
@@ -78,7 +82,7 @@ class StackedNetwork(nn.Module):
     def run(self, weights: Weights, observations: Tensor, legal: Tensor | None = None) -> Tensor:
         """Do as `forward`, with the weights that `cast` gave."""
         inputs = observations.to(next(iter(weights.values())).dtype)
-        features = self._encode(inputs.transpose(1, 2) if inputs.dim() == 5 else inputs, weights)
+        features = self._encode(inputs.movedim(1, -1), weights)
         return self._head(features, weights, legal)
 
     def parts(self) -> Iterator[tuple[nn.Parameter, tuple[nn.Parameter, ...]]]:
@@ -142,9 +146,8 @@ def _layers(network: QNetwork) -> tuple[Layer, Callable[[Tensor, Weights, Tensor
 
     def valued(features: Tensor, weights: Weights, legal: Tensor | None) -> Tensor:
         features = shared(features, weights)
-        return head.join(
-            None if value is None else value(features, weights), advantage(features, weights), legal
-        )
+        of_state = None if value is None else value(features, weights).transpose(1, 2)
+        return head.join(of_state, advantage(features, weights).transpose(1, 2), legal)
 
     return encode, valued
 
@@ -185,7 +188,7 @@ def _linear(name: str, module: nn.Linear) -> Layer | None:
 
     def run(inputs: Tensor, weights: Weights) -> Tensor:
         weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-        return torch.baddbmm(bias[:, None], inputs, weight.transpose(1, 2))
+        return torch.baddbmm(bias[..., None], weight, inputs)
 
     return run
 
@@ -199,10 +202,10 @@ def _convolution(name: str, module: nn.Conv2d) -> Layer | None:
 
     def run(inputs: Tensor, weights: Weights) -> Tensor:
         weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-        padded = (
-            functional.pad(inputs, (around[1], around[1], around[0], around[0])) if any(around) else inputs
-        )
-        patches = padded.unfold(3, high, down).unfold(4, wide, across)  # (G, C, B, rows, columns, high, wide)
+        padded = _pad(inputs, (around[1], around[1], around[0], around[0])) if any(around) else inputs
+        patches = (
+            padded.contiguous().unfold(2, high, down).unfold(3, wide, across)
+        )  # (G, C, H, W, B, high, wide)
         places = patches.shape[2:5]
         columns = patches.permute(0, 1, 5, 6, 2, 3, 4).reshape(len(weight), -1, places.numel())
         return torch.unflatten(torch.baddbmm(bias[..., None], weight.flatten(2), columns), 2, places)
@@ -211,13 +214,18 @@ def _convolution(name: str, module: nn.Conv2d) -> Layer | None:
 
 
 def _zeros_around(_: str, module: nn.ZeroPad2d) -> Layer:
-    return lambda inputs, weights: functional.pad(inputs, module.padding)
+    return lambda inputs, weights: _pad(inputs, module.padding)
+
+
+def _pad(maps: Tensor, around: Sequence[int]) -> Tensor:
+    """Put zeros around (G, C, H, W, B): left, right, top, bottom."""
+    return functional.pad(maps, (0, 0, *around))
 
 
 def _flatten(_: str, module: nn.Flatten) -> Layer | None:
     if (module.start_dim, module.end_dim) != (1, -1):
         return None
-    return lambda inputs, weights: (inputs.transpose(1, 2) if inputs.dim() == 5 else inputs).flatten(2)
+    return lambda inputs, weights: inputs.flatten(1, -2)
 
 
 def _norm(name: str, module: nn.LayerNorm | nn.GroupNorm) -> Layer | None:
@@ -231,14 +239,13 @@ def _norm(name: str, module: nn.LayerNorm | nn.GroupNorm) -> Layer | None:
         maps = inputs.dim() == 5
         if maps and isinstance(module, nn.LayerNorm):
             raise _refused(name, module)
-        rows = inputs.transpose(1, 2) if maps else inputs
         # Half precision normalises in float32, as it does under autocast.
-        wide = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-        normal = functional.layer_norm(wide, wide.shape[2:], eps=module.eps)
-        shape = (len(inputs), 1, -1, *(1, 1) * maps)
+        wide = inputs.float() if inputs.dtype in (torch.float16, torch.bfloat16) else inputs
+        rows = wide.movedim(-1, 1)
+        normal = functional.layer_norm(rows, rows.shape[2:], eps=module.eps).movedim(1, -1)
+        shape = (len(inputs), -1, *(1, 1) * maps, 1)
         weight, bias = (weights[f"{name}.{part}"].to(wide.dtype).view(shape) for part in ("weight", "bias"))
-        scaled = (normal * weight + bias).to(inputs.dtype)
-        return scaled.transpose(1, 2) if maps else scaled
+        return (normal * weight + bias).to(inputs.dtype)
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from hare_tortoise.lab import files
 from hare_tortoise.lab.store import Run
 from hare_tortoise.rl.recipes import AGENTS
-from hare_tortoise.rl.trial import AgentTrial, from_json
+from hare_tortoise.rl.trial import AgentTrial, code_of, from_json
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ def read_agent(path: str | Path) -> Stored:
     folder = run_folder(Path(path))
     trial = read_trial(folder)
     run = Run(folder, {})
+    then, now = files.read_json(folder / "trial.json")["code"], code_of(trial)
+    if changed := [name for name in {**then, **now} if then.get(name) != now.get(name)]:
+        warnings.warn(
+            f"{', '.join(changed)} changed since {folder} was trained: its weights are now read by other code",
+            stacklevel=3,
+        )
     done = run.finished()
     if done is not None and done[1] is not None:
         raise ValueError(f"{folder} holds no agent: the run failed ({done[1]})")

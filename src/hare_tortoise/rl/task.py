@@ -89,10 +89,10 @@ class PopulationTask:
     """Trials of one recipe and method that are trained in lockstep in one process, over stacked weights.
 
     Each has a folder of its own once it has ended; until then there is one checkpoint for all. Where one diverges the
-    others go on.
+    others go on, and what is kept of it is its failure; where all do, the last checkpoint is kept.
 
     Args:
-        trials: what to run; none of them has ended.
+        trials: what to run; some may have ended, where a process was killed before it had written the results of all.
         identities: what the result of each depends on.
         out: folder of the store.
         engine: device and threads.
@@ -140,7 +140,7 @@ class PopulationTask:
         """
         runs = self._runs()
         content = {"runs": [run.folder.name for run in runs]}
-        group = Run(self.out / "populations" / run_name(content), content)
+        group = Run(_populations(self.out) / run_name(content), content)
         with ExitStack() as locks:
             for each in (group, *runs):
                 each.folder.mkdir(parents=True, exist_ok=True)
@@ -149,8 +149,9 @@ class PopulationTask:
                     note(line)
             if any(ended(run) is None for run in runs):
                 self._train(group, runs, report, note)
-            group.forget()
-            remove_frames(group.folder)
+            if any(done is not None and done[1] is None for done in map(ended, runs)):
+                group.forget()
+                remove_frames(group.folder)
         first = self.results()[0]
         assert first is not None
         return first
@@ -172,6 +173,17 @@ class PopulationTask:
         for place, run in enumerate(runs):
             if ended(run) is None:
                 end(run, training.agents[place], training.rows[place], failures.get(place))
+
+
+def interrupted(out: Path) -> list[list[str]]:
+    """Find the populations of a store that wait to be taken up: the names of the runs of each, in its order."""
+    checkpoints = sorted(_populations(out).glob("*/checkpoint.safetensors"))
+    described = [path.with_name("trial.json") for path in checkpoints]
+    return [list(files.read_json(path)["runs"]) for path in described if path.exists()]
+
+
+def _populations(out: Path) -> Path:
+    return out / "populations"
 
 
 def ended(run: Run) -> Done | None:

@@ -204,9 +204,11 @@ class Training:
             self.make_replay(self.games(self.phase))
 
     def _act(self) -> Tensor:
-        warm = self.step < self.recipe.warm_up
-        epsilon = 1.0 if warm else self.epsilon(self.step - self.recipe.warm_up)
-        return self.engine.act(self.stacks, epsilon, self.draws["play"], self.draws["noise"])
+        return self.engine.act(self.stacks, self._epsilon(self.step), self.draws["play"], self.draws["noise"])
+
+    def _epsilon(self, step: int) -> float:
+        """Share of random actions at a step of this phase: all of them in the warm-up, then as the schedule has it."""
+        return 1.0 if step < self.recipe.warm_up else self.epsilon(step - self.recipe.warm_up)
 
     def _update(self, due: int) -> int:
         """Take one of the gradient steps that are due, or several where the engine does so; says how many."""
@@ -322,8 +324,8 @@ class Training:
                 "last": last,
                 "updates": agent.keeping.updates,
                 **self.tally.row(place),
-                "epsilon": self.epsilon(max(0, self.step - self.recipe.warm_up)),
-                "seconds": self.seconds,
+                "epsilon": self._epsilon(self.step - 1),
+                "seconds": self.seconds / len(self.agents),
             }
             self.rows[place].append(row | self.measured.row(self, place, last))
         self.tally.clear()

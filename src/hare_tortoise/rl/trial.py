@@ -116,7 +116,7 @@ def identity(trial: AgentTrial, engine: Engine, *, population: bool = False) -> 
         "seed": trial.seed,
         "judging": dataclasses.asdict(trial.judging),
         "data": "",  # games come with their libraries
-        "code": code_digest(_externals(trial)),
+        "code": code_of(trial),
         "versions": {
             "hare_tortoise": __version__,
             "torch": torch.__version__,
@@ -128,6 +128,11 @@ def identity(trial: AgentTrial, engine: Engine, *, population: bool = False) -> 
             "dtype": precision_of(trial.recipe.precision, engine.device),
         },
     }
+
+
+def code_of(trial: AgentTrial) -> dict[str, str]:
+    """Digest the user's own code that a trial runs, by module."""
+    return code_digest(_externals(trial))
 
 
 def to_json(trial: AgentTrial) -> dict[str, Any]:

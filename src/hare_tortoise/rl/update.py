@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from hare_tortoise.rl.agent import Agent, prepare
+from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.augmentation import intensity, random_shift
 from hare_tortoise.rl.heads import greedy, values
 from hare_tortoise.rl.losses import Loss, distribution_loss, scalar_loss
+from hare_tortoise.rl.network import prepare
 from hare_tortoise.rl.prediction import prediction_loss
 from hare_tortoise.rl.replay import Batch, Following
 
@@ -57,7 +58,7 @@ class Loop:
             (G,) int64, on the CPU.
         """
         chosen = [
-            agent.act(stacks[place : place + 1], epsilon, play[place], noise=noise[place])
+            agent.choose(stacks[place : place + 1], epsilon, play[place], noise=noise[place])
             for place, agent in enumerate(self.agents)
         ]
         return torch.cat(chosen)

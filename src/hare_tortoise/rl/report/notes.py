@@ -5,9 +5,9 @@ from __future__ import annotations
 from hare_tortoise.lab.sentence import Note
 from hare_tortoise.lab.statistics import FEWEST
 from hare_tortoise.lab.wording import labels, listing
-from hare_tortoise.rl.averaging import Averaging
-from hare_tortoise.rl.entries import AgentComparison
-from hare_tortoise.rl.figures import score_name
+from hare_tortoise.rl.report.averaging import Averaging
+from hare_tortoise.rl.report.entries import RETURN, TRAINING, AgentComparison
+from hare_tortoise.rl.report.figures import score_name
 
 _PUBLISHED_STEPS = 100_000
 
@@ -56,6 +56,16 @@ def _of_trials(comparison: AgentComparison) -> list[str]:
             )
         if entry.missing:
             found.append(f"{where}: {len(entry.missing)} of {comparison.seeds} seeds were not run.")
+        figures = [figure for figure in entry.figures if figure.name in (RETURN, TRAINING)]
+        for reference in dict.fromkeys(each.reference for figure in figures for each in figure.differences):
+            gains = [
+                against.difference for figure in figures if (against := figure.to(reference)) is not None
+            ]
+            if all(gain.mean == gain.low == gain.high == 0 for gain in gains):
+                found.append(
+                    f"{where} came to the same as {names[reference]} on every seed, to the last digit: it did not act "
+                    "before the end of these runs, or its act changed nothing."
+                )
     return found
 
 
@@ -108,8 +118,10 @@ def _of_figures(comparison: AgentComparison) -> list[str]:
     if comparison.seeds >= FEWEST:
         found += [
             "Intervals are 95 %, each by itself: of 20, one is expected to miss. Those of games and sequences are "
-            "Student's t over the seeds, differences paired; those over games are of the stratified bootstrap, and "
-            "their ends need not lie alike on both sides.",
+            "Student's t over the seeds, differences paired; those over games are of the stratified bootstrap, "
+            "which is too narrow for few seeds: those of differences, which decide, are widened by as much.",
+            "P better: on one game the share of the seeds above the reference's same seed; over games the probability "
+            "that a run beats one of the reference, whatever their seeds.",
             "Smallest difference: half the width of the interval of the difference, which is what as many seeds that "
             "scatter alike could tell from none.",
         ]

@@ -52,7 +52,7 @@ class Averaging:
     @property
     def does_little(self) -> bool:
         """Whether a reset does next to nothing: the average lies a small part of an interval behind the network."""
-        return self.ratio < CLOSE_TO_NOTHING
+        return self.ratio < CLOSE_TO_NOTHING * (1 - 1e-9)  # 1 / (1 − 0.99) is a little less than 100
 
 
 @dataclass(frozen=True)

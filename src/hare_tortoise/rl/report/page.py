@@ -12,14 +12,14 @@ from hare_tortoise.lab.report_looks import looks
 from hare_tortoise.lab.report_page import Figures, keys, lay_page, note_list, results_table, safe
 from hare_tortoise.lab.table import Columns
 from hare_tortoise.lab.trial import Result
-from hare_tortoise.rl.charts import answers, over_games
-from hare_tortoise.rl.charts_along import learning, measured
-from hare_tortoise.rl.charts_sequence import matrices
-from hare_tortoise.rl.entries import AgentComparison
-from hare_tortoise.rl.figures import finished_of
-from hare_tortoise.rl.notes import notes
-from hare_tortoise.rl.sentence import sentences
-from hare_tortoise.rl.table import (
+from hare_tortoise.rl.report.charts import answers, over_games
+from hare_tortoise.rl.report.charts_along import learning, measured
+from hare_tortoise.rl.report.charts_sequence import matrices
+from hare_tortoise.rl.report.entries import AgentComparison
+from hare_tortoise.rl.report.figures import finished_of
+from hare_tortoise.rl.report.notes import notes
+from hare_tortoise.rl.report.sentence import sentences
+from hare_tortoise.rl.report.table import (
     READING,
     bootstrap_notes,
     lay_out_across,
@@ -28,7 +28,7 @@ from hare_tortoise.rl.table import (
     lay_out_revisits,
     lay_out_sequence,
 )
-from hare_tortoise.rl.wording import games_in
+from hare_tortoise.rl.report.wording import games_in
 
 _HEADING = "Which method makes agents play better?"
 _QUESTION = (

@@ -22,11 +22,11 @@ from hare_tortoise.lab.report_looks import Look, looks
 from hare_tortoise.lab.report_marks import mark
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.wording import labels
-from hare_tortoise.rl.charts import Panel, panels
-from hare_tortoise.rl.charts_along import averaged, training_curves
-from hare_tortoise.rl.entries import AgentComparison
-from hare_tortoise.rl.figures import BySeed, Key
-from hare_tortoise.rl.wording import in_words
+from hare_tortoise.rl.report.charts import Panel, panels
+from hare_tortoise.rl.report.charts_along import averaged, training_curves
+from hare_tortoise.rl.report.entries import AgentComparison
+from hare_tortoise.rl.report.figures import BySeed, Key
+from hare_tortoise.rl.report.wording import in_words
 
 _LETTER = 7.4  # width of one, in a wide font
 _ROW, _PANEL, _FIELD = 24, 64, 380

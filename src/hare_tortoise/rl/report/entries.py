@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hare_tortoise.lab.entries import Failure
 from hare_tortoise.lab.statistics import Estimate
-from hare_tortoise.rl.averaging import Averaging
+from hare_tortoise.rl.report.averaging import Averaging
 from hare_tortoise.rl.trial import THEN
 
 
@@ -31,8 +31,14 @@ class Against:
     @property
     def smallest(self) -> float | None:
         """The smallest difference that as many seeds that scatter alike could tell from none; None below 3 seeds."""
-        low, high = self.difference.low, self.difference.high
-        return None if low is None or high is None else (high - low) / 2
+        return _half_width(self.difference)
+
+
+def _half_width(found: Estimate | None) -> float | None:
+    """None where there is no interval, or one without width: values that are all alike say nothing of the spread."""
+    if found is None or found.low is None or found.high is None or found.low == found.high:
+        return None
+    return (found.high - found.low) / 2
 
 
 @dataclass(frozen=True)
@@ -135,15 +141,24 @@ class AcrossDifference:
 
     Args:
         reference: the method that is subtracted.
-        aggregates: differences of the aggregates, runs of a seed drawn together; empty without a common scale.
-        improvement: probability that a run beats one of the reference on the same game, mean over the games.
-        smallest: the smallest difference of the IQM that as many seeds could tell from none; None below 3 seeds.
+        aggregates: differences of the aggregates, runs of a seed drawn together, their intervals `widened` by what few
+            runs make them too narrow by; empty without a common scale.
+        improvement: probability that a run beats one of the reference on the same game, whatever the seeds of both,
+            mean over the games; its interval is widened too.
     """
 
     reference: str
     aggregates: tuple[Named, ...]
     improvement: Estimate
-    smallest: float | None
+
+    def aggregate(self, name: str) -> Estimate | None:
+        """Give the difference of an aggregate by name; None where it is not known."""
+        return next((found.value for found in self.aggregates if found.name == name), None)
+
+    @property
+    def smallest(self) -> float | None:
+        """The smallest difference of the IQM that as many seeds could tell from none; None below 3 seeds."""
+        return _half_width(self.aggregate("iqm"))
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -12,7 +14,8 @@ from hare_tortoise.lab import bootstrap
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.table import Columns, write_markdown
 from hare_tortoise.lab.wording import duration, labels
-from hare_tortoise.rl.entries import (
+from hare_tortoise.rl.keeping import NOTHING
+from hare_tortoise.rl.report.entries import (
     NORMALISED,
     RETURN,
     TRAINING,
@@ -24,12 +27,11 @@ from hare_tortoise.rl.entries import (
     AgentEntry,
     Figure,
 )
-from hare_tortoise.rl.figures import score_name
-from hare_tortoise.rl.keeping import NOTHING
-from hare_tortoise.rl.notes import notes
+from hare_tortoise.rl.report.figures import score_name
+from hare_tortoise.rl.report.notes import notes
+from hare_tortoise.rl.report.sentence import sentences
+from hare_tortoise.rl.report.wording import AGGREGATE_NAMES, SCORE, amount, change, span
 from hare_tortoise.rl.scores import human_score, random_score
-from hare_tortoise.rl.sentence import sentences
-from hare_tortoise.rl.wording import AGGREGATE_NAMES, SCORE, amount, change, span
 
 READING = (
     "In brackets the ends of the 95 % interval; * excludes zero. P better: share of the seeds above the reference. No "
@@ -258,7 +260,8 @@ def tables(comparison: AgentComparison) -> list[Table]:
     Returns:
         Tables to print with rich: over the games, of the games, of each sequence; those that there are.
     """
-    found = [("over the games", lay_out_across(comparison)), ("", lay_out_games(comparison, complete=False))]
+    across = replace(lay_out_across(comparison), baselines=())  # what others published stands in the report
+    found = [("over the games", across), ("", lay_out_games(comparison, complete=False))]
     found += [
         (f"in sequence: {', '.join(games)}", lay_out_sequence(comparison, games, complete=False))
         for games in comparison.games
@@ -283,7 +286,8 @@ def _rich(comparison: AgentComparison, title: str, columns: Columns, below: Sequ
         caption_justify="left",
     )
     for number, name in enumerate(columns.header):
-        laid.add_column(Text(name), justify="right" if number else "left", vertical="bottom")
+        side: JustifyMethod = "right" if number else "left"
+        laid.add_column(Text(name), justify=side, vertical="bottom", overflow="fold")  # no digit is cut off
     for line in (*columns.lines, *columns.baselines):
         laid.add_row(*(Text(cell, style="bold" if cell.endswith("*") else "") for cell in line))
     return laid
@@ -356,7 +360,7 @@ def _across_cells(across: Across, entry: AcrossEntry) -> list[str]:
 def _across_difference(across: Across, found: AcrossDifference | None) -> list[str]:
     if found is None:
         return ["–"] * (3 if across.normalised else 1)
-    gain = next((each.value for each in found.aggregates if each.name == "iqm"), None)
+    gain = found.aggregate("iqm")
     smallest = "–" if found.smallest is None else f"{found.smallest:.{SCORE}f}"
     return [
         *([change(gain, decimals=SCORE), smallest] if across.normalised else []),

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hare_tortoise.lab.statistics import FEWEST, Estimate
 from hare_tortoise.lab.wording import labels, listing
-from hare_tortoise.rl.entries import RETURN, AgentComparison, AgentEntry
 from hare_tortoise.rl.keeping import NOTHING
-from hare_tortoise.rl.wording import SCORE, change, games_in, in_words, span
+from hare_tortoise.rl.report.entries import RETURN, AgentComparison, AgentEntry
+from hare_tortoise.rl.report.wording import SCORE, change, games_in, in_words, span
 
 FEW_GAMES = 4
 """More games than this are counted, not named one by one."""
@@ -72,16 +72,21 @@ def _together(comparison: AgentComparison) -> list[str]:
             continue
         against = reference_in_words(comparison, reference)
         if across.normalised:
-            gains = {
-                m: next((a.value for a in known[m].aggregates if a.name == "iqm"), None) for m in present
-            }
+            gains = {m: known[m].aggregate("iqm") for m in present}
             start = f"Over {len(across.games)} games, IQM of human-normalised scores against {against}"
             found.append(f"{start}: {_order(gains, names, decimals=SCORE)}.")
         else:
             odds = {m: known[m].improvement for m in present}
             start = f"Over {len(across.games)} games, probability that a run beats one of {against}"
-            said = [f"{names[m]} ({in_words(span(odds[m], decimals=2))})" for m in present]
-            found.append(f"{start} (0.50: alike): {listing(said)}.")
+            said = [
+                f"{names[m]} ({in_words(span(odds[m], decimals=2))})"
+                for m in present
+                if not odds[m].anecdotal
+            ]
+            few = [names[m] for m in present if odds[m].anecdotal]
+            clauses = [listing(said)] if said else []
+            clauses += [f"of {listing(few)} too few seeds finished"] if few else []
+            found.append(f"{start} (0.50: alike): {'; '.join(clauses)}.")
     return found
 
 
@@ -128,15 +133,22 @@ def _order(
         ]
 
     clauses = []
+    if alike := [names[method] for method, gain in gains.items() if gain is not None and _alike(gain)]:
+        clauses.append(f"{listing(alike)} came to the same on every seed")
     if above := group(lambda gain: gain.sign > 0):
         clauses.append(f"{listing(above)} lie{_s(above)} above")
     if below := group(lambda gain: gain.sign < 0):
         clauses.append(f"{listing(below)} lie{_s(below)} below")
-    if level := group(lambda gain: gain.sign == 0):
+    if level := group(lambda gain: gain.sign == 0 and not _alike(gain)):
         clauses.append(f"no difference is shown for {listing(level)}")
     if few := [names[method] for method, gain in gains.items() if gain is None or gain.anecdotal]:
         clauses.append(f"of {listing(few)} too few seeds finished")
     return "; ".join(clauses)
+
+
+def _alike(gain: Estimate) -> bool:
+    """Whether nothing differs on any seed: a method that never acted, or whose act changed nothing."""
+    return gain.mean == gain.low == gain.high == 0
 
 
 def _s(items: Sequence[str]) -> str:

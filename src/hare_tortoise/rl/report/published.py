@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 
 from hare_tortoise.lab.statistics import Estimate
-from hare_tortoise.rl.entries import Named, Theirs
-from hare_tortoise.rl.figures import score_name
+from hare_tortoise.rl.report.entries import Named, Theirs
+from hare_tortoise.rl.report.figures import score_name
 from hare_tortoise.rl.scores import AGENTS, GAMES, Published, published
 
 

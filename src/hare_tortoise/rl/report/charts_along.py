@@ -9,10 +9,10 @@ from typing import Any
 from hare_tortoise.lab.report_charts import Chart, Looks, Trace, ruled
 from hare_tortoise.lab.report_curves import curve
 from hare_tortoise.lab.statistics import Estimate, mean_interval
-from hare_tortoise.rl.charts import safe
-from hare_tortoise.rl.entries import AgentComparison
-from hare_tortoise.rl.figures import BySeed, Finished, Key
-from hare_tortoise.rl.sentence import FEW_GAMES
+from hare_tortoise.rl.report.charts import safe
+from hare_tortoise.rl.report.entries import AgentComparison
+from hare_tortoise.rl.report.figures import BySeed, Finished, Key
+from hare_tortoise.rl.report.sentence import FEW_GAMES
 
 _BINS = (50, 25, 20, 10, 5)
 _MEASURES: Mapping[str, str] = {

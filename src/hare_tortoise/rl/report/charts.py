@@ -11,10 +11,10 @@ from hare_tortoise.lab.report_charts import Chart, Looks, Trace, bars, ruled
 from hare_tortoise.lab.report_curves import curve
 from hare_tortoise.lab.statistics import Estimate
 from hare_tortoise.lab.wording import labels
-from hare_tortoise.rl.entries import NORMALISED, RETURN, Across, AgentComparison
 from hare_tortoise.rl.keeping import NOTHING
-from hare_tortoise.rl.sentence import FEW_GAMES
-from hare_tortoise.rl.wording import SCORE, change, span
+from hare_tortoise.rl.report.entries import NORMALISED, RETURN, Across, AgentComparison
+from hare_tortoise.rl.report.sentence import FEW_GAMES
+from hare_tortoise.rl.report.wording import SCORE, change, span
 
 _ANSWER = (
     "A method minus its reference on the same seeds, by itself the plain agent; bars are 95 % intervals, and one that "

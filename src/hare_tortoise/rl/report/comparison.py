@@ -8,15 +8,15 @@ from hare_tortoise.lab.entries import Failure
 from hare_tortoise.lab.statistics import mean_interval, paired_difference, probability_of_improvement
 from hare_tortoise.lab.trial import Result
 from hare_tortoise.measures.sequences import average_accuracy, backward_transfer, forgetting
-from hare_tortoise.rl.across import put_together
-from hare_tortoise.rl.averaging import averagings, references
-from hare_tortoise.rl.entries import NORMALISED as NORMALISED
-from hare_tortoise.rl.entries import RETURN as RETURN
-from hare_tortoise.rl.entries import TRAINING as TRAINING
-from hare_tortoise.rl.entries import Against, AgentEntry, Figure, Revisit
-from hare_tortoise.rl.entries import AgentComparison as AgentComparison
 from hare_tortoise.rl.experiment import AgentExperiment
-from hare_tortoise.rl.figures import (
+from hare_tortoise.rl.report.across import put_together
+from hare_tortoise.rl.report.averaging import averagings, references
+from hare_tortoise.rl.report.entries import NORMALISED as NORMALISED
+from hare_tortoise.rl.report.entries import RETURN as RETURN
+from hare_tortoise.rl.report.entries import TRAINING as TRAINING
+from hare_tortoise.rl.report.entries import Against, AgentEntry, Figure, Revisit
+from hare_tortoise.rl.report.entries import AgentComparison as AgentComparison
+from hare_tortoise.rl.report.figures import (
     BySeed,
     Finished,
     Key,
@@ -25,7 +25,7 @@ from hare_tortoise.rl.figures import (
     result_name,
     score_name,
 )
-from hare_tortoise.rl.published import published_on
+from hare_tortoise.rl.report.published import published_on
 
 AVERAGE, BACKWARD, FORGOTTEN = "average return", "backward transfer", "forgetting"
 """Figures of a sequence, from the returns on the game of each phase after each phase."""

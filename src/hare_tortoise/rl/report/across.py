@@ -8,6 +8,7 @@ return would make every figure as uncertain as that. For them only the probabili
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ from hare_tortoise.lab.aggregates import (
     performance_profile,
 )
 from hare_tortoise.lab.statistics import FEWEST, Estimate
-from hare_tortoise.rl.entries import Across, AcrossDifference, AcrossEntry, Named, Point
-from hare_tortoise.rl.figures import BySeed, Finished, Key, normalised, score_name
+from hare_tortoise.rl.report.entries import Across, AcrossDifference, AcrossEntry, Named, Point
+from hare_tortoise.rl.report.figures import BySeed, Finished, Key, normalised, score_name
 
 if TYPE_CHECKING:
     from hare_tortoise.rl.experiment import AgentExperiment
@@ -168,16 +169,16 @@ def _difference(mine: _Runs, theirs: _Runs, reference: str) -> AcrossDifference 
 
     def of(statistic: bootstrap.Statistic) -> Estimate:
         if enough:
-            return bootstrap.interval_of_difference(*pair, statistic)
+            return bootstrap.widened(bootstrap.interval_of_difference(*pair, statistic), len(mine.games))
         return Estimate(float(statistic(pair[0]) - statistic(pair[1])), None, None, len(shared))
 
     if enough:
-        improvement = bootstrap.interval_of_improvement(*pair)
+        wide = bootstrap.widened(bootstrap.interval_of_improvement(*pair), len(mine.games))
+        improvement = replace(wide, low=max(0.0, wide.low or 0.0), high=min(1.0, wide.high or 0.0))
     else:
         improvement = Estimate(float(average_probability_of_improvement(*pair)), None, None, len(shared))
     return AcrossDifference(
         reference=reference,
         aggregates=tuple(Named(name, of(each)) for name, each in AGGREGATES.items()) if mine.common else (),
         improvement=improvement,
-        smallest=bootstrap.smallest_difference(*pair) if enough and mine.common else None,
     )

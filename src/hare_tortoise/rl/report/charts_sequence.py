@@ -5,9 +5,9 @@ from __future__ import annotations
 from hare_tortoise.lab.matrix import COLOURS, Panel, draw_matrices
 from hare_tortoise.lab.report_charts import Chart, Trace
 from hare_tortoise.lab.wording import labels
-from hare_tortoise.rl.charts import safe
-from hare_tortoise.rl.entries import AgentComparison
-from hare_tortoise.rl.wording import span
+from hare_tortoise.rl.report.charts import safe
+from hare_tortoise.rl.report.entries import AgentComparison
+from hare_tortoise.rl.report.wording import span
 
 
 def matrices(comparison: AgentComparison, games: tuple[str, ...]) -> list[Chart]:

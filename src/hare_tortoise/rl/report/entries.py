@@ -34,6 +34,11 @@ class Against:
         return _half_width(self.difference)
 
 
+def alike(gain: Estimate) -> bool:
+    """Whether nothing differs on any seed: a method that never acted, or whose act changed nothing."""
+    return gain.mean == gain.low == gain.high == 0
+
+
 def _half_width(found: Estimate | None) -> float | None:
     """None where there is no interval, or one without width: values that are all alike say nothing of the spread."""
     if found is None or found.low is None or found.high is None or found.low == found.high:

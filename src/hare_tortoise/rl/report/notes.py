@@ -6,7 +6,7 @@ from hare_tortoise.lab.sentence import Note
 from hare_tortoise.lab.statistics import FEWEST
 from hare_tortoise.lab.wording import labels, listing
 from hare_tortoise.rl.report.averaging import Averaging
-from hare_tortoise.rl.report.entries import RETURN, TRAINING, AgentComparison
+from hare_tortoise.rl.report.entries import RETURN, TRAINING, AgentComparison, alike
 from hare_tortoise.rl.report.figures import score_name
 
 _PUBLISHED_STEPS = 100_000
@@ -61,7 +61,7 @@ def _of_trials(comparison: AgentComparison) -> list[str]:
             gains = [
                 against.difference for figure in figures if (against := figure.to(reference)) is not None
             ]
-            if all(gain.mean == gain.low == gain.high == 0 for gain in gains):
+            if all(map(alike, gains)):
                 found.append(
                     f"{where} came to the same as {names[reference]} on every seed, to the last digit: it did not act "
                     "before the end of these runs, or its act changed nothing."

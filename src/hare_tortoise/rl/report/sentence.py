@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hare_tortoise.lab.statistics import FEWEST, Estimate
 from hare_tortoise.lab.wording import labels, listing
 from hare_tortoise.rl.keeping import NOTHING
-from hare_tortoise.rl.report.entries import RETURN, AgentComparison, AgentEntry
+from hare_tortoise.rl.report.entries import RETURN, AgentComparison, AgentEntry, alike
 from hare_tortoise.rl.report.wording import SCORE, change, games_in, in_words, span
 
 FEW_GAMES = 4
@@ -133,22 +133,17 @@ def _order(
         ]
 
     clauses = []
-    if alike := [names[method] for method, gain in gains.items() if gain is not None and _alike(gain)]:
-        clauses.append(f"{listing(alike)} came to the same on every seed")
+    if same := [names[method] for method, gain in gains.items() if gain is not None and alike(gain)]:
+        clauses.append(f"{listing(same)} came to the same on every seed")
     if above := group(lambda gain: gain.sign > 0):
         clauses.append(f"{listing(above)} lie{_s(above)} above")
     if below := group(lambda gain: gain.sign < 0):
         clauses.append(f"{listing(below)} lie{_s(below)} below")
-    if level := group(lambda gain: gain.sign == 0 and not _alike(gain)):
+    if level := group(lambda gain: gain.sign == 0 and not alike(gain)):
         clauses.append(f"no difference is shown for {listing(level)}")
     if few := [names[method] for method, gain in gains.items() if gain is None or gain.anecdotal]:
         clauses.append(f"of {listing(few)} too few seeds finished")
     return "; ".join(clauses)
-
-
-def _alike(gain: Estimate) -> bool:
-    """Whether nothing differs on any seed: a method that never acted, or whose act changed nothing."""
-    return gain.mean == gain.low == gain.high == 0
 
 
 def _s(items: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from hare_tortoise.lab import files
+from hare_tortoise.lab.run import run_recipes
 from hare_tortoise.lab.trial import Trial, trials
 from hare_tortoise.lab.worker import run_task
 from tests.lab.small import METHODS, run_of, small, task_of, timeless, to_kill
@@ -80,8 +81,9 @@ def rows_of(out: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("whole") / "out"
-    assert command(out).wait(120) == 0
+    run_recipes([to_kill()], out=out, workers=0, quiet=True)
     return rows_of(out)
 
 
@@ -128,8 +130,8 @@ def test_two_kills(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_twenty_kills(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
-    """With one worker: two are killed in the test before, and each costs the start of a process."""
-    assert survive(tmp_path / "out", 20, 1, uninterrupted, workers=1) == 20
+    """In one process; workers are killed in the test before, and each costs the start of another process."""
+    assert survive(tmp_path / "out", 20, 1, uninterrupted, workers=0) == 20
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hare_tortoise.lab.trial import derive_seed
-from hare_tortoise.rl import augmentation
+from hare_tortoise.rl import augmentation, stacked
 from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.population import Graphed, Work
 from hare_tortoise.rl.recipe import AgentRecipe
@@ -238,6 +238,7 @@ def test_nothing_in_a_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch)
     # As where these are on a GPU: what is read or chosen on the CPU otherwise is left to the device.
     monkeypatch.setattr(replay, "_elsewhere", True)
     monkeypatch.setattr(augmentation, "shifted", shifted_by_the_device)
+    monkeypatch.setattr(stacked, "_all_on_cpu", lambda _: False)
     take(engine, replay, 4)
     work = engine._work(replay)
     with Calls() as calls:

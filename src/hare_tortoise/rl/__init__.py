@@ -5,7 +5,7 @@ Where to look:
 - an agent: `recipe` and `recipes` (every value), `agent`, `network`, `heads`, `noisy`, `prediction`, and `keeping`,
   which has its target network and its method;
 - its step: `losses`, `augmentation`, `update`, of many at once `stacked` and, on a GPU, `population`;
-- games: `interface`, `environments`, `atari`, `minatar`, `gymnasium_games`, `episodes`, `lockstep`, `stage`;
+- games: `interface`, `environments`, `atari`, `minatar`, `gymnasium_games`, `episodes`, `lockstep`, `stage`, `stacks`;
 - memory: `replay` on a `ring`, `replay_file`, `priorities`; `schedules`;
 - training: `training`, `measuring`, `evaluation`, `rows`; from trials: `building`;
 - running: `asked`, `experiment`, `trial`, `task`, `session`, `checkpoint`, `obtain`, `room`, `run`;

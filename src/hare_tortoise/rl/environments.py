@@ -180,8 +180,9 @@ class Mixed(Lockstep):
         if len({*looks.values()}) > 1:
             shown = ", ".join(f"{name} {shape} of {dtype}" for name, (shape, dtype) in looks.items())
             raise ValueError(
-                f"the observations differ: {shown}. Environments in lockstep show one shape and dtype: run these "
-                "apart, or give padded=True for games of MinAtar"
+                f"the observations differ: {shown}. Environments in lockstep, and the games of a sequence, show one "
+                "shape and dtype: take games of one platform (those of MinAtar with padded=True, as a sequence of "
+                "them has it), or run these apart"
             )
         self._parts = list(parts)
         self._which = [list(places) for places in which]

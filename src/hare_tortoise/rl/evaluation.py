@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from hare_tortoise.rl import stacks
 from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.environments import Environments, make_environments
 from hare_tortoise.rl.interface import Arrival
@@ -61,17 +62,16 @@ def _play(agent: Agent, environments: Environments, seed: int, watch: Watch) -> 
         arrival = environments.start(
             which, [evaluation_seed(seed, "episode", place, game) for place in which]
         )
-        stacks[which] = 0
-        stacks[which, -1] = arrival.observation
+        stacks.begin(seen, which, arrival.observation)
         return arrival
 
-    stacks = torch.zeros(count, stack, *space.shape, dtype=space.dtype)
+    seen = torch.zeros(count, stack, *space.shape, dtype=space.dtype)
     returns, playing = torch.zeros(count, dtype=torch.float64), torch.ones(count, dtype=torch.bool)
     arrival = begin(range(count), 0)
     watch(arrival)
     lives, again = arrival.lives, 0
     while bool(playing.any()):
-        environments.send(agent.choose(stacks, agent.recipe.evaluation_epsilon, draws))
+        environments.send(agent.choose(seen, agent.recipe.evaluation_epsilon, draws))
         arrival = environments.receive()
         watch(arrival)
         returns += torch.where(playing, arrival.reward.double(), 0.0)
@@ -79,9 +79,7 @@ def _play(agent: Agent, environments: Environments, seed: int, watch: Watch) -> 
         lives = arrival.lives
         over = arrival.ended | arrival.truncated
         playing &= ~over
-        stacks = stacks.roll(-1, 1)
-        stacks[lost] = 0  # as in training, where a life begins with an empty stack
-        stacks[:, -1] = arrival.observation
+        stacks.follow(seen, arrival.observation, lost.nonzero().squeeze(1).tolist())
         which = over.nonzero().squeeze(1).tolist()
         if which and bool(playing.any()):
             again += 1

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hare_tortoise.rl import stacks
 from hare_tortoise.rl.environments import library_of
 from hare_tortoise.rl.gymnasium_games import look_of
 from hare_tortoise.rl.minatar import pad_channels
@@ -69,10 +70,7 @@ class Player:
         seen = self._seen(observation)
         lost = lives is not None and self._lives is not None and lives < self._lives
         self._lives = lives
-        self._stack = self._stack.roll(-1, 1)
-        if lost and self.agent.recipe.lives_end:
-            self._stack.zero_()
-        self._stack[0, -1] = seen
+        stacks.follow(self._stack, seen[None], [0] if lost and self.agent.recipe.lives_end else [])
         action = int(self.agent.choose(self._stack, 0.0, self._draws))
         return action if self._look is None else action + self._look.first_action
 

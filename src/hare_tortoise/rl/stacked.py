@@ -219,6 +219,8 @@ def spare_each(gradients: Sequence[Tensor | None], losses: Tensor) -> Tensor:
     found = [gradient for gradient in gradients if gradient is not None]
     sums = [gradient.flatten(1).sum(1) for gradient in found]
     finite = torch.stack([losses, *sums]).isfinite().all(0)
+    if _all_on_cpu(finite):
+        return finite
     for gradient in found:
         gradient.masked_fill_(~finite.view(-1, *[1] * (gradient.dim() - 1)), 0.0)
     return finite
@@ -244,8 +246,15 @@ def clip_each(gradients: Sequence[Tensor | None], most: float) -> None:
     found = [gradient for gradient in gradients if gradient is not None]
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in found])
     scale = (most / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
+    if _all_on_cpu(scale == 1):
+        return
     for gradient in found:
         gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def _all_on_cpu(flags: Tensor) -> bool:
+    """Whether there is nothing to do for any agent: on a CPU it costs nothing to look, on another device a wait."""
+    return flags.device.type == "cpu" and bool(flags.all())
 
 
 def stacked_optimizer(recipe: AgentRecipe, network: StackedNetwork) -> Adam:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from hare_tortoise.lab.trial import Row, derive_seed
+from hare_tortoise.rl import stacks
 from hare_tortoise.rl.agent import Agent
 from hare_tortoise.rl.environments import Arrival, Environments
 from hare_tortoise.rl.episodes import Episodes
@@ -286,12 +287,9 @@ class Training:
             terminal=terminal,
             last={place: arrival.observation[place] for place in cut},
         )
-        if recipe.stack > 1:
-            self.stacks[:, :-1] = self.stacks[:, 1:].clone()
-            for place, ends in enumerate(terminal):
-                if ends:
-                    self.stacks[place] = 0
-        self.stacks[:, -1] = arrival.observation
+        stacks.follow(
+            self.stacks, arrival.observation, [place for place, ends in enumerate(terminal) if ends]
+        )
         for life, ends, left in zip(self.lives, terminal, lives, strict=True):
             life.first, life.lives = ends, left
         over = [place for place in range(len(self.agents)) if ended[place] or truncated[place]]
@@ -310,8 +308,7 @@ class Training:
         arrival = environments.start(list(which), seeds)
         for row, place in enumerate(which):
             self.lives[place] = Life(self.lives[place].episode + 1, int(arrival.lives[row]))
-            self.stacks[place] = 0
-            self.stacks[place, -1] = arrival.observation[row]
+        stacks.begin(self.stacks, which, arrival.observation)
 
     def _write_rows(self, last: bool) -> None:
         self.check()

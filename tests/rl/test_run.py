@@ -156,6 +156,7 @@ def test_a_comparison_of_recipes_is_not_one_of_agents(tmp_path: Path) -> None:
         (("nothing", "self-distillation"), {}, "which an agent has not"),
         (("nothing", PAIR), {"target": "copy"}, "no tortoise"),
         (("nothing",), {"encoder": "nature(padding=valid)"}, "input_shape"),
+        (("nothing",), {"steps": 300}, "got 300, of which 300 are the warm-up"),
     ],
 )
 def test_what_does_not_fit_is_told_before_anything_runs(

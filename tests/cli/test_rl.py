@@ -115,6 +115,15 @@ def test_play_films(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert film.read_bytes()[:6] == b"GIF89a"
 
 
+def test_films_that_cannot_be_made_are_told_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rl", "--env", "tests.rl.own_games:limited", "--videos", "--out", str(tmp_path / "out")]
+    said = refused(words, capsys)
+    assert "tests.rl.own_games:limited cannot be drawn: its render mode is None" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_play_says_which_runs_there_are(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(["play", str(finished / "vector")], capsys)
     assert "holds 2 runs, name one of them:" in said

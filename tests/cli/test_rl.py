@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def test_report_prints_the_same_again(finished: Path, capsys: pytest.CaptureFixt
     again = capsys.readouterr().out
     assert again in shown.out.replace(f"{out / 'kept.json'}\n", "")
     assert "without a margin" in refused(["report", str(out), "--margin", "0.1"], capsys)
+    said = refused(["report", str(finished)], capsys)
+    assert f"give one of the folders below it: {finished / 'minatar'}, {finished / 'vector'}" in said
 
 
 def test_play_gives_the_returns_of_the_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,11 +115,24 @@ def test_play_films(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert film.read_bytes()[:6] == b"GIF89a"
 
 
+def test_films_that_cannot_be_made_are_told_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rl", "--env", "tests.rl.own_games:limited", "--videos", "--out", str(tmp_path / "out")]
+    said = refused(words, capsys)
+    assert "tests.rl.own_games:limited cannot be drawn: its render mode is None" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_play_says_which_runs_there_are(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(["play", str(finished / "vector")], capsys)
     assert "holds 2 runs, name one of them:" in said
     assert f"· {DRAWN} · head-reset · seed 0" in said
-    assert "holds no run" in refused(["play", str(finished)], capsys)
+    said = refused(["play", str(finished)], capsys)  # of two recipes, each with a folder
+    assert "holds 4 runs" in said
+    told = re.findall(r"/[0-9a-f]{16} (.*?) · seed 0", said)
+    assert len(told) == 4
+    assert told == sorted(told)
     assert "nowhere holds no run" in refused(["play", str(finished / "nowhere")], capsys)
     said = refused(["play", str(run_of(finished / "vector", "nothing")), "--video", "film.avi"], capsys)
     assert "ends in .gif or .mp4" in said

@@ -92,6 +92,23 @@ def test_an_episode_repeats_whatever_came_before_and_whoever_plays_beside() -> N
     )
 
 
+@pytest.mark.parametrize("game", MINATAR_GAMES)
+def test_nothing_of_a_long_game_is_left_in_the_next(game: str) -> None:
+    played, fresh = MinAtar(game), MinAtar(game)
+    played.start([0], [0])
+    for seed, action in enumerate(random_actions(1, 600, len(MINIMAL[game]))):
+        if step(played, action).ended:
+            played.start([0], [seed])
+    pairs = [(games.start([0], [9]), games) for games in (played, fresh)]
+    for action in random_actions(2, 200, len(MINIMAL[game])):
+        (one, _), (other, _) = pairs
+        assert torch.equal(one.observation, other.observation)
+        assert (one.reward, one.ended) == (other.reward, other.ended)
+        if one.ended:
+            break
+        pairs = [(step(games, action), games) for _, games in pairs]
+
+
 def test_a_sticky_first_action_is_no_op() -> None:
     # in the first episode the last action is right; the next one begins with a repeated action
     sticky = next(seed for seed in range(100) if begins_sticky(seed))

@@ -241,6 +241,18 @@ def test_what_a_method_forgets_of_some_entries_is_forgotten_here() -> None:
     assert bool(whole[0, :8].any())
 
 
+def test_a_method_that_puts_other_tensors_under_the_weights_is_followed() -> None:
+    both = forced(grid_recipe(), PAIR)
+    both.update(2)
+    for agent in [*both.alone, *both.together]:
+        for network in (agent.online, agent.target):
+            for parameter in network.parameters():
+                parameter.data = parameter.detach() * 0.5  # not in place, so that it is no view any more
+        agent.keeping.act()
+    both.update(3)
+    assert both.difference() < 1e-5
+
+
 def test_agents_must_act_at_the_same_update() -> None:
     both = forced(grid_recipe(), f"{PAIR} + head-reset")
     both.update(2)

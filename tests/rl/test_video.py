@@ -18,7 +18,7 @@ from hare_tortoise.rl.agent import build_agent
 from hare_tortoise.rl.evaluation import evaluate as play
 from hare_tortoise.rl.interface import Arrival
 from hare_tortoise.rl.stage import stage_of
-from hare_tortoise.rl.video import PALETTE, picture, record
+from hare_tortoise.rl.video import PALETTE, check_film, picture, record
 
 BREAKOUT, DRAWN = "minatar:breakout", "tests.rl.own_games:drawn"
 
@@ -177,6 +177,8 @@ def test_what_draws_an_environment_may_be_missing(tmp_path: Path) -> None:
     if find_spec("pygame") is None:
         with pytest.raises(ImportError, match=r"CartPole-v1 cannot be drawn: .*pip install"):
             record(agent, "CartPole-v1", tmp_path / "film.gif")
+        with pytest.raises(ImportError, match=r"CartPole-v1 cannot be drawn: .*pip install"):
+            check_film("CartPole-v1")
         return
     record(agent, "CartPole-v1", tmp_path / "film.gif", most_frames=3)
     assert frames_of(tmp_path / "film.gif")[0].shape[2] == 3

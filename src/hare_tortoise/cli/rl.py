@@ -86,8 +86,11 @@ What is finished is kept in the output folder: the same command again runs only 
         from hare_tortoise.rl.describe import describe
         from hare_tortoise.rl.played import film
         from hare_tortoise.rl.run import check, report_agents, run_agents
+        from hare_tortoise.rl.video import check_film
 
         experiments = self.experiments()
+        for experiment in experiments if self.videos else []:
+            check_film(experiment.games[0][-1])
         for experiment in experiments[1:]:
             check(experiment, self.out)  # before the first one runs, which checks itself
         codes = []

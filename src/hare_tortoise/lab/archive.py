@@ -85,5 +85,9 @@ def read(path: Path) -> tuple[dict[str, Any], Results]:
         return found.command, found
     index = path / "command.json"
     if not index.exists():
-        raise ValueError(f"{path} holds no command.json; give the --out folder of a comparison")
+        below = ", ".join(str(file.parent) for file in sorted(path.glob("*/command.json")))
+        advice = (
+            f"give one of the folders below it: {below}" if below else "give the --out folder of a comparison"
+        )
+        raise ValueError(f"{path} holds no command.json; {advice}")
     return files.read_json(index), Store(path)

@@ -77,7 +77,8 @@ class Lockstep(ABC):
         with self._noting_failure():
             arrival = self._receive()
         self._sent = False
-        self._waiting.update((arrival.ended | arrival.truncated).nonzero().flatten().tolist())
+        for ends in (arrival.ended, arrival.truncated):
+            self._waiting.update(number for number, over in enumerate(ends.tolist()) if over)
         return arrival
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from copy import copy
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -121,17 +122,17 @@ def pad_channels(observation: Tensor, channels: int = CHANNELS) -> Tensor:
 
 
 class _Game:
-    """One game; each episode is a new one, so that nothing of the one before is left in it."""
+    """One game; each episode is a copy of an unplayed one, so that nothing of the one before is left in it."""
 
     def __init__(self, module: ModuleType, actions: tuple[int, ...], channels: int, max_steps: int) -> None:
-        self.module = module
+        self.unplayed = module.Env(ramping=True)  # making one takes twice as long as copying it
         self.actions = actions
         self.channels = channels
         self.max_steps = max_steps
         self.game: Any = None
 
     def start(self, seed: int) -> Tensor:
-        self.game = self.module.Env(ramping=True)
+        self.game = copy(self.unplayed)
         self.game.random = self.random = np.random.RandomState(seed)
         self.game.reset()
         self.last_action = 0

@@ -139,11 +139,8 @@ class Ring:
         else:
             which, frames = np.asarray(agent, dtype=np.int64), observation
             lasts = dict(cast(Mapping[int, Tensor], last or {}))
-        actions, rewards = np.asarray(action).reshape(-1), np.asarray(reward, dtype=np.float32).reshape(-1)
-        begins, ends = (
-            np.asarray(first, dtype=np.bool_).reshape(-1),
-            np.asarray(terminal, dtype=np.bool_).reshape(-1),
-        )
+        actions, rewards = _numbers(action), _numbers(reward, np.float32)
+        begins, ends = _numbers(first, np.bool_), _numbers(terminal, np.bool_)
         check_agents(which, self.agents)
         check_frames({"observation": frames}, (len(which), *self.shape), self.dtype)
         if lasts:
@@ -328,3 +325,10 @@ class Ring:
         self._step_of_slot[ring] = 0
         self._step_of_slot[ring][slots] = numbers
         self._host["slot_of_step"][ring][numbers[is_step] % self.capacity] = slots[is_step]
+
+
+def _numbers(given: Any, dtype: type[np.generic] | None = None) -> npt.NDArray[Any]:
+    array = (
+        given.numpy() if isinstance(given, Tensor) else given
+    )  # asarray takes several times as long for a tensor
+    return np.asarray(array, dtype=dtype).reshape(-1)

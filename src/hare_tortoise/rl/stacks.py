@@ -47,4 +47,4 @@ def follow(stacks: Tensor, observations: Tensor, lost: Sequence[int]) -> None:
         stacks[:, :-1] = stacks[:, 1:].clone()
         for place in lost:
             stacks[place] = 0
-    stacks[:, -1] = observations
+    stacks.select(1, -1).copy_(observations)

@@ -71,7 +71,7 @@ def read_trial(folder: Path) -> AgentTrial:
 
 
 def run_folder(path: Path) -> Path:
-    """Find the folder of a run: the path itself, or the only run below it.
+    """Find the folder of a run: the path itself, or the only run in an output folder.
 
     Raises:
         FileNotFoundError: There is none.
@@ -79,13 +79,16 @@ def run_folder(path: Path) -> Path:
     """
     if (path / "trial.json").exists():
         return path
-    found = sorted(file.parent for file in path.glob("runs/*/trial.json"))
+    # a command with games of several recipes has a folder for each in its output folder
+    found = [file.parent for way in ("runs/*", "*/runs/*") for file in path.glob(f"{way}/trial.json")]
     if not found:
         raise FileNotFoundError(
             f"{path} holds no run: name the folder of one, such as agents/runs/0123456789abcdef"
         )
     if len(found) > 1:
-        shown = "\n".join(f"  {folder}  {_told(folder)}" for folder in found)
+        shown = "\n".join(
+            f"  {folder}  {told}" for told, folder in sorted((_told(each), each) for each in found)
+        )
         raise ValueError(f"{path} holds {len(found)} runs, name one of them:\n{shown}")
     return found[0]
 

@@ -85,6 +85,25 @@ def record(
     return returns
 
 
+def check_film(game: str) -> None:
+    """Refuse an environment that could not be filmed, before anything is trained on it.
+
+    Raises:
+        ValueError: There is no such environment, or it can neither be shown nor drawn.
+        ImportError: What writes the file, or draws the environment, is not installed.
+
+    Example:
+        >>> check_film("minatar:breakout")
+    """
+    name = full_name(game)
+    _check(Path("film.gif"), 1, 1)
+    if _is_drawn(name, stage_of([name]).spaces[name]):
+        environments = Gymnasium(name, drawn=True)
+        environments.start([0], [0])
+        environments.draw()
+        environments.close()
+
+
 class _Film:
     """The frames of games, as they are played.
 
@@ -98,8 +117,7 @@ class _Film:
         self.frames: list[Picture] = []
         self.most = most
         self._stage = stage_of([name], alike=agent.padded)
-        space = self._stage.spaces[name]
-        self._drawn = library_of(name) == "gymnasium" and not _is_image(space)
+        self._drawn = _is_drawn(name, self._stage.spaces[name])
         self._look: Callable[[Tensor], Picture] = picture
         self.per_second = _PER_SECOND.get(library_of(name), 30.0)
 
@@ -158,8 +176,10 @@ def _shrunk(drawn: Any) -> Picture:
     return np.ascontiguousarray(seen[::every, ::every])
 
 
-def _is_image(space: Space) -> bool:
-    return len(space.shape) > 1 and space.dtype in (torch.uint8, torch.bool)
+def _is_drawn(name: str, space: Space) -> bool:
+    """Whether gymnasium is to draw an environment, as what it shows is no image."""
+    is_image = len(space.shape) > 1 and space.dtype in (torch.uint8, torch.bool)
+    return library_of(name) == "gymnasium" and not is_image
 
 
 def _check(file: Path, episodes: int, most_frames: int) -> None:

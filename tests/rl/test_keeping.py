@@ -366,6 +366,8 @@ def test_a_copied_target_is_no_tortoise(name: str, method: str) -> None:
         ("vector", "layer-norm", "expected methods only; an agent's network and optimizer are its recipe's"),
         ("vector", f"sgd+{PAIR}", "expected methods only"),
         ("vector", "hare-tortois", "unknown method 'hare-tortois'; did you mean 'hare-tortoise'"),
+        ("vector", "nothin", "got 'nothin'; the plain agent is 'nothing', by itself"),
+        ("vector", "nothing+head-reset", "got 'nothing'; the plain agent is 'nothing', by itself"),
         ("vector", "hare-tortoise(decays=0.9)", "unknown setting of method hare-tortoise 'decays'"),
         ("vector", "hare-tortoise(decay=1.5)", "decay is 1.5"),
         ("spr", "plasticity-injection", "the self-prediction of spr reads; set prediction=0"),

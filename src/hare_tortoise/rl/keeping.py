@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from hare_tortoise.lab import registry
 from hare_tortoise.lab.composition import take_apart
-from hare_tortoise.lab.spec import Call
+from hare_tortoise.lab.spec import Call, parse_sum
 from hare_tortoise.lab.trial import derive_seed
 from hare_tortoise.methods import (
     EMA,
@@ -214,6 +215,9 @@ def keep(
 def _calls(text: str) -> list[Call]:
     if text == NOTHING:
         return []
+    for call in parse_sum(text):
+        if difflib.get_close_matches(call.name, (NOTHING, "none", "plain", "baseline"), n=1, cutoff=0.7):
+            raise ValueError(f"method {text!r}: got {call.name!r}; the plain agent is {NOTHING!r}, by itself")
     parts = take_apart(text)
     if parts.transforms or parts.optimizer:
         raise ValueError(

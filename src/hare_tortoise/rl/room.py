@@ -101,7 +101,7 @@ def check_room(
     count = min(at_once, len(trials))
     what = f"{count} replays at the same time take" if count > 1 else "the replay takes"
     steps = ", ".join(f"{size:,}" for size in sorted({trial.recipe.capacity for trial in trials}))
-    less = f"fewer trials at the same time, or a smaller capacity (now {steps} steps)"
+    less = f"fewer trials at the same time (workers), or a smaller capacity (now {steps} steps)"
     memory, free = available_memory(device), free_disk(out)
     if memory is not None and room.memory > memory:
         where = "memory" if device == "cpu" else f"memory of {device}"

@@ -194,6 +194,13 @@ def test_the_checkpoint_of_another_trial_is_never_taken(tmp_path: Path, expected
     assert outcome(result, second) == expected("pair")
 
 
+def test_the_frames_of_a_phase_that_is_over_are_removed(tmp_path: Path) -> None:
+    task = task_of(trial_of("phases"), tmp_path, checkpoint_every=0.0)
+    stopped_at(task, 40)
+    (kept,) = run_of(task).folder.glob("replay-*.frames")
+    assert kept.name.startswith("replay-1.")
+
+
 def test_the_final_weights_of_another_trial_are_never_taken(tmp_path: Path, expected: Expected) -> None:
     planned = trial_of("pair")
     task, other = task_of(planned, tmp_path), task_of(replace(planned, seed=1), tmp_path)

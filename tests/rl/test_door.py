@@ -161,6 +161,7 @@ def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
         ({"env": ["minatar:breakout", "CartPole-v1"]}, "recipe minatar takes images"),
         ({"env": "CartPole-v1", "learning_rate": 0.1}, "unknown value of recipe vector 'learning_rate'"),
         ({"env": "CartPole-v1", "steps": 0}, "steps of recipe vector: got 0"),
+        ({"env": "CartPole-v1", "steps": 300}, "got 300, of which 500 are the warm-up"),
         ({"env": "CartPole-v1", "method": "hair-tortoise"}, "'hare-tortoise'"),
         ({"env": "CartPole-v1", "method": "ema+ema(decay=0.5)"}, "2 averages"),
         ({"env": "CartPole-v1", "target": "copy", "method": "ema"}, "copies its target network"),

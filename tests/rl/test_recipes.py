@@ -234,6 +234,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"capacity": 14},
         "capacity of recipe drq: got 14, expected more than the 14 steps of a return and a stack",
     ),
+    ({"stack": 128}, "stack of recipe drq: got 128, expected 127 at most"),
+    (
+        {"prediction": 1.0, "jumps": 20, "capacity": 16},
+        "capacity of recipe drq: got 16, expected more than the 20 steps that are predicted",
+    ),
     ({"encoder": "mlp"}, "shift: got an encoder of vectors, expected one of images; set shift=0"),
     ({"encoder": "mlp", "shift": 0, "prediction": 1.0}, "prediction: got an encoder of vectors"),
     ({"dueling": False, "shared_hidden": True}, "shared_hidden: a head that is not dueling"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hare_tortoise.lab.files import DamagedFileError
 from hare_tortoise.lab.job import Moment, StoppedError
 from hare_tortoise.lab.store import Run
 from hare_tortoise.lab.trial import Engine
@@ -190,6 +192,29 @@ def test_the_checkpoint_of_another_trial_is_never_taken(tmp_path: Path, expected
     result = second.run(note=notes.append)
     assert [f"is that of run {kept.name}" in note for note in notes] == [True]
     assert outcome(result, second) == expected("pair")
+
+
+def test_the_frames_of_a_phase_that_is_over_are_removed(tmp_path: Path) -> None:
+    task = task_of(trial_of("phases"), tmp_path, checkpoint_every=0.0)
+    stopped_at(task, 40)
+    (kept,) = run_of(task).folder.glob("replay-*.frames")
+    assert kept.name.startswith("replay-1.")
+
+
+def test_the_final_weights_of_another_trial_are_never_taken(tmp_path: Path, expected: Expected) -> None:
+    planned = trial_of("pair")
+    task, other = task_of(planned, tmp_path), task_of(replace(planned, seed=1), tmp_path)
+    task.run()
+    other.run()
+    folder, kept = run_of(task).folder, run_of(other).folder
+    shutil.copy(kept / "checkpoint.safetensors", folder)
+    with pytest.raises(DamagedFileError, match=f"is that of run {kept.name}"):
+        Agent.load(folder)
+    (folder / "metrics.json").unlink()  # as where the process was killed before it wrote the result
+    notes: list[str] = []
+    result = task.run(note=notes.append)
+    assert [f"is that of run {kept.name}" in note for note in notes] == [True]
+    assert outcome(result, task) == expected("pair")
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------

@@ -93,6 +93,17 @@ def test_a_value_goes_on_behind_a_cut() -> None:
     assert games.begun == [2]
 
 
+def test_a_life_that_is_lost_where_the_episode_is_cut_ends_the_value() -> None:
+    cut = Episode(3, (Step(1.0, 3), Step(0.5, 2, truncated=True)))
+    training, engine, games = scripted(recipe_of(), (cut, ENDLESS))
+    advance(training, 2)
+    assert transitions(training, 2) == [([0, 0, 1], 1.0 + 0.25, 0.0, NONE), ([0, 1, 2], 0.5, 0.0, NONE)]
+    assert training.replay.written == [2]  # nothing is bootstrapped from
+    training.advance()
+    assert engine.stacks[-1] == [[0, 0, 101]]
+    assert games.begun == [2]
+
+
 def test_a_life_is_lost_when_fewer_are_told_than_before() -> None:
     """A gained one is no end, and is lost again."""
     training, _, games = scripted(recipe_of(), (THIRD,))
@@ -365,3 +376,16 @@ def test_episodes_of_training_have_even_seeds_of_their_own() -> None:
     assert len(set(seeds)) == len(seeds) == 42
     assert {seed % 2 for seed in seeds} == {0}
     assert games.seeds[1][:2] == [training_seed(1, "phase", 0, "episode", number) for number in (0, 1)]
+
+
+def test_episodes_of_each_phase_have_seeds_of_their_own() -> None:
+    short = Episode(1, (Step(0.0, 1, ended=True),))
+    phases = [Scripted([(short,)]) for _ in range(2)]
+    agent = build_agent(recipe_of(), phases[0].spaces[0], "nothing", 0)
+    training = Training([agent], phases.__getitem__, [0], phases=2, engine=Noting([]))
+    advance(training, 60)
+    assert training.done
+    seeds = [games.seeds[0] for games in phases]
+    for phase, found in enumerate(seeds):
+        assert found == [training_seed(0, "phase", phase, "episode", number) for number in range(31)]
+    assert not set(seeds[0]) & set(seeds[1])

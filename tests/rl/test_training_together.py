@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,6 @@ from hare_tortoise.rl.evaluation import evaluate
 from hare_tortoise.rl.measuring import Measured
 from hare_tortoise.rl.recipe import AgentRecipe
 from hare_tortoise.rl.recipes import find_agent
-from hare_tortoise.rl.seeds import training_seed
 from hare_tortoise.rl.training import Training
 
 # --- alone, and beside others --------------------------------------------------------------------------------
@@ -179,10 +177,3 @@ def test_a_phase_begins_with_nothing_but_the_networks() -> None:
     for environments in made:
         with pytest.raises(RuntimeError, match="closed"):
             environments.start([0], [0])
-
-
-def test_seeds_of_the_phases_differ() -> None:
-    places = itertools.product((0, 1), (0, 1), (0, 1))
-    assert (
-        len({training_seed(seed, "phase", phase, "episode", episode) for seed, phase, episode in places}) == 8
-    )

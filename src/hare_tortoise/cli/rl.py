@@ -108,9 +108,11 @@ What is finished is kept in the output folder: the same command again runs only 
                 protocol=describe(experiment.recipe, experiment.games[0][0]),
                 together=True if self.together else None,
             )
-            if self.videos and outcome.report is not None:
-                outcome = report_agents(out, videos=film(out))
             codes.append(show_agents(outcome))
+            if (
+                self.videos and outcome.report is not None
+            ):  # the figures are shown, whatever comes of the films
+                report_agents(out, videos=film(out))
         return max(codes)
 
     def experiments(self) -> list[AgentExperiment]:

@@ -59,7 +59,7 @@ class Run:
         return {
             "trial.json": same_trial,
             "metrics.json": lambda _: self.finished(),
-            "checkpoint.safetensors": files.read_tensors,
+            "checkpoint.safetensors": lambda _: self.load(),
         }
 
     def finished(self) -> tuple[tuple[Row, ...], str | None] | None:
@@ -83,16 +83,22 @@ class Run:
 
     def save(self, content: Mapping[str, Any]) -> None:
         """Replace the checkpoint by a nested state of tensors, numbers and strings."""
-        tensors, rest = state.split(dict(content))
+        tensors, rest = state.split({**content, "run": self.folder.name})
         files.write_tensors(self.folder / "checkpoint.safetensors", tensors, rest)
 
     def load(self) -> dict[str, Any] | None:
-        """Read the checkpoint; None if there is none."""
+        """Read the checkpoint; None if there is none.
+
+        Raises:
+            DamagedFileError: It is not what was written, or is that of another run.
+        """
         path = self.folder / "checkpoint.safetensors"
         if not path.exists():
             return None
         tensors, rest = files.read_tensors(path)
         content: dict[str, Any] = state.join(tensors, rest)
+        if (name := content.pop("run", None)) != self.folder.name:
+            raise DamagedFileError(f"{path} is that of run {name}")
         return content
 
     def forget(self) -> None:
@@ -104,6 +110,7 @@ class Run:
 
         Raises:
             FileNotFoundError: The run is not finished.
+            DamagedFileError: As `load`.
         """
         content = self.load()
         if content is None or "deployed" not in content:

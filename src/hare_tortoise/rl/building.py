@@ -64,9 +64,15 @@ def try_out(trial: AgentTrial) -> None:
     """Build a trial once, on the CPU and with a small replay, and let its method act once, to see that all fits.
 
     Raises:
-        ValueError: Something is not there, or does not fit the rest.
+        ValueError: Something is not there, or does not fit the rest; or no step comes after the warm-up.
         ImportError: The library of a game is not installed.
     """
+    recipe = trial.recipe
+    if recipe.replay_ratio and not recipe.updates(recipe.steps):
+        raise ValueError(
+            f"steps of recipe {recipe.name}: got {recipe.steps:,}, of which {recipe.warm_up:,} are the warm-up, so "
+            "that no gradient step is made; give more steps, or a shorter warm_up"
+        )
     training = build_training(small(trial))
     (agent,) = training.agents
     if agent.keeping.acting:
@@ -76,9 +82,7 @@ def try_out(trial: AgentTrial) -> None:
             agent.keeping.act()
             agent.optimizer.step()  # no gradients: only the method is heard
         except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"method {trial.method!r} does not fit recipe {trial.recipe.name}: {error}"
-            ) from error
+            raise ValueError(f"method {trial.method!r} does not fit recipe {recipe.name}: {error}") from error
     training.close()
 
 

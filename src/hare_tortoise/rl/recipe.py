@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
 from hare_tortoise.lab.spec import Call, parse, read_value
+from hare_tortoise.rl.ring import MOST_STACKED
 from hare_tortoise.rl.schedules import read_schedule
 from hare_tortoise.streams.names import unknown
 
@@ -177,10 +178,13 @@ class AgentRecipe:
         )
         longest = round(max(steps))
         _require(self, "warm_up", self.warm_up > longest, f"more than the {longest} steps of a return")
+        _require(self, "stack", self.stack <= MOST_STACKED, f"{MOST_STACKED} at most")
         room = longest + self.stack
         _require(
             self, "capacity", self.capacity > room, f"more than the {room} steps of a return and a stack"
         )
+        seen = self.jumps if self.prediction else 0
+        _require(self, "capacity", self.capacity > seen, f"more than the {seen} steps that are predicted")
 
     def _check_parts(self) -> None:
         if parse(self.encoder).name == "mlp":

@@ -22,6 +22,8 @@ _FIELDS: dict[str, type[np.generic]] = {
     "ages": np.int8,  # how many slots its stack reaches back, at most stack − 1
     "kinds": np.uint8,
 }
+MOST_STACKED = 127
+"""Frames of a stack at most: a slot keeps its age in a byte."""
 _COUNTS = ("written", "steps", "chain", "age", "open")
 _DTYPES = (torch.uint8, torch.bool, torch.float32)
 
@@ -70,7 +72,7 @@ class Ring:
         device: torch.device | str = "cpu",
     ) -> None:
         check_whole("agents", agents, 1)
-        check_whole("stack", stack, 1, 127)
+        check_whole("stack", stack, 1, MOST_STACKED)
         check_whole("capacity", capacity, stack + 1)
         if dtype not in _DTYPES:
             names = ", ".join(map(str, _DTYPES))

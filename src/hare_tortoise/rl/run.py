@@ -160,12 +160,6 @@ def check(experiment: AgentExperiment, out: Path | None = None) -> None:
         ValueError: There is no such game or method, parts do not fit together, or no step comes after the warm-up.
         ImportError: The library of a game is not installed.
     """
-    recipe = experiment.recipe
-    if recipe.replay_ratio and not recipe.updates(recipe.steps):
-        raise ValueError(
-            f"steps of recipe {recipe.name}: got {recipe.steps:,}, of which {recipe.warm_up:,} are the warm-up, so "
-            "that no gradient step is made; give more steps, or a shorter warm_up"
-        )
     trials = [
         AgentTrial(experiment.recipe, games, experiment.methods[0], 0, experiment.judging)
         for games in experiment.games

@@ -69,8 +69,6 @@ class Session:
 
     def _take_up(self) -> None:
         content = self.run.load()
-        if content is not None and content["run"] != self.run.folder.name:
-            raise DamagedFileError(f"the checkpoint in {self.run.folder} is that of run {content['run']}")
         if content is not None:
             take_up(self.training, content["training"])
         self.frames = self._frames()
@@ -101,7 +99,7 @@ class Session:
         if self.frames.path != self._frames().path:
             self.frames = self._frames()  # another phase has begun
         frames = self.frames.append(self.training.replay)
-        self.run.save({"run": self.run.folder.name, "training": state, "frames": frames})
+        self.run.save({"training": state, "frames": frames})
         remove_frames(self.run.folder, but=self.frames)
         self.checkpoint_due = time.perf_counter() + self.checkpoint_every
 
